@@ -1,0 +1,205 @@
+"""Send a file as multipart/form-data, and look at the bytes that travel.
+
+Sample run::
+
+    $ uv run tests/offline.py basic_upload.py --meta caption=me
+    POST http://127.0.0.1:8000/post: 200 OK
+    Content-Type: multipart/form-data; boundary=3cdb8b1ce7b3a2cd0a48ba2d5cbb0b0d
+    Content-Length: 14553
+    received form: caption=me
+    received file: 14,263 bytes, the same as on disk
+"""
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.32,<3"]
+# ///
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import requests
+
+UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
+TIMEOUT_SECONDS = (5, 30)  # connect, read
+SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.png"
+# Our own table: what `mimetypes` knows differs from one system to the next.
+MEDIA_TYPES = {
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".pdf": "application/pdf",
+    ".txt": "text/plain",
+}
+SIGNATURES = {  # the first bytes, as each format's specification fixes them
+    b"\x89PNG\r\n\x1a\n": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "RIFF: WebP, WAV or AVI; bytes 8 to 11 tell",
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive, as docx and xlsx are",
+}
+
+
+def build_part(
+    path: str | Path, handle: BinaryIO, media_type: str | None = None
+) -> tuple[str, BinaryIO, str]:
+    """Return what `files=` wants for one part: file name, handle, media type.
+
+    Raises ValueError for a media type with a line break, which would forge a part header.
+    """
+    media_type = media_type or MEDIA_TYPES.get(
+        Path(path).suffix.lower(), "application/octet-stream"
+    )
+    if "\r" in media_type or "\n" in media_type:
+        raise ValueError("a media type has no line breaks")
+    name = Path(path).name.encode(errors="replace").decode()  # Linux allows undecodable names
+    return name, handle, media_type
+
+
+def upload_file(
+    path: str | Path,
+    url: str = UPLOAD_URL,
+    *,
+    field: str = "file",
+    media_type: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    timeout: tuple[float, float] = TIMEOUT_SECONDS,
+) -> requests.Response:
+    """Send a file, and `metadata` as form fields, as multipart/form-data (RFC 7578).
+
+    `files=` takes the whole file into memory; streaming_upload.py is for large ones. Raises
+    OSError for an unreadable file and requests.RequestException for whatever HTTP refuses.
+    """
+    with open(path, "rb") as handle:
+        files = {field: build_part(path, handle, media_type)}
+        response = requests.post(url, files=files, data=metadata, timeout=timeout)
+    response.raise_for_status()
+    return response
+
+
+def show_bytes(data: bytes, limit: int | None = None) -> str:
+    r"""Make bytes printable, \r\n too; what exceeds `limit` is left out of the middle."""
+    if limit and len(data) > limit + 2:
+        left_out = f" [{len(data) - limit - 2:,} bytes] "
+        return show_bytes(data[:limit]) + left_out + show_bytes(data[-2:])
+    return data.decode("latin-1").encode("unicode_escape").decode()
+
+
+def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> Iterator[str]:
+    """Yield the request that `upload_file` would send, part by part; nothing is sent."""
+    with open(path, "rb") as handle:
+        files = {"file": build_part(path, handle)}
+        request = requests.Request("POST", url, files=files, data=metadata).prepare()
+        handle.seek(0)  # that has read the file to its end
+        mixed = requests.Request("POST", url, files=files, json={"caption": "me"}).prepare()
+    assert isinstance(request.body, bytes) and isinstance(mixed.body, bytes)  # noqa: PT018
+    yield f"{request.method} {request.path_url} HTTP/1.1"
+    yield "".join(f"{name}: {value}\n" for name, value in request.headers.items())
+    delimiter = b"--" + request.headers["Content-Type"].partition("boundary=")[2].encode()
+    for part in request.body.split(delimiter)[1:]:
+        headers, blank, content = (delimiter + part).partition(b"\r\n\r\n")
+        lines = show_bytes(headers + blank).replace(r"\r\n", "\\r\\n\n")
+        yield (lines + show_bytes(content, limit=32)).rstrip("\n")
+    fate = "is in the body" if b"caption" in mixed.body else "is silently dropped"
+    yield f'\nWith json={{"caption": "me"}} beside files=, the JSON {fate}: use data=.'
+
+
+def read_as_text(data: bytes, encoding: str) -> str:
+    """Say what `open(path, "r", encoding=...)` makes of bytes, and what would then be sent."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
+    except UnicodeDecodeError as error:
+        return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
+    sent = text.encode()  # requests sends text as UTF-8
+    if sent == data:
+        return "the same bytes"
+    lost = data.count(b"\r") - sent.count(b"\r")
+    return f"no error, but {len(sent)} other bytes ({lost} line ends changed)\n  {show_bytes(sent)}"
+
+
+def peek_file(path: Path) -> Iterator[str]:
+    """Yield what a file's first 16 bytes are, announce, and become in text mode."""
+    with open(path, "rb") as handle:
+        head = handle.read(16)
+    kinds = [kind for signature, kind in SIGNATURES.items() if head.startswith(signature)]
+    yield f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}"
+    yield f"It announces {kinds[0] if kinds else 'no type that we know; perhaps text'}."
+    for encoding in ("utf-8", "cp1252"):  # cp1252: the default of Windows
+        yield f"Opened as {encoding} text: {read_as_text(head, encoding)}"
+
+
+def show_reply(response: requests.Response, data: bytes) -> Iterator[str]:
+    """Yield what was sent and what came in: httpbin echoes text plain, other bytes in base64."""
+    yield f"POST {response.url}: {response.status_code} {response.reason}"
+    for name in ("Content-Type", "Content-Length"):
+        yield f"{name}: {response.request.headers[name]}"
+    if not response.text.startswith("{"):
+        return  # not httpbin
+    reply = response.json()
+    for name, value in reply["form"].items():
+        yield f"received {name}: {value}"
+    for name, echo in reply["files"].items():
+        same = echo.encode() == data or echo.endswith("," + base64.b64encode(data).decode())
+        yield f"received {name}: {len(data):,} bytes, {'' if same else 'NOT '}the same as on disk"
+
+
+def explain(error: OSError) -> str:
+    """Return in one line what happened and what to do."""
+    if isinstance(error, requests.HTTPError):
+        return f"{error.response.status_code} {error.response.reason} - check the address"
+    if isinstance(error, requests.ConnectionError):
+        return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
+    if isinstance(error, requests.RequestException):
+        return f"{error} - check the address"
+    return f"{error.filename}: {error.strerror} - check the path"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Send a file as multipart/form-data.",
+        epilog="example: basic_upload.py photo.jpg --meta caption=holiday --show-body",
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="what to send (default: a sample)")
+    parser.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--show-body", action="store_true", help="print the request, send nothing")
+    parser.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
+    parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if not all("=" in item for item in args.meta):
+        parser.error("--meta takes NAME=VALUE")
+    metadata = dict(item.split("=", 1) for item in args.meta)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = args.file or SAMPLE
+            if not args.file and not SAMPLE.exists():  # this script was copied away from it
+                path = Path(folder, "tiny.png")
+                path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
+            if args.peek:
+                lines = peek_file(path)
+            elif args.show_body:
+                lines = show_request(path, args.url, metadata)
+            else:
+                response = upload_file(path, args.url, metadata=metadata)
+                lines = show_reply(response, path.read_bytes())
+            print(*lines, sep="\n")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except OSError as error:  # requests.RequestException is one
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Upload many files at once: bounded workers, results as they come, no failure lost.
+
+`executor.map` ends the batch with the first exception; submitting everything first needs memory
+for a million files. Here each file gets one result, good or bad, and only a few are in flight.
+
+Sample run::
+
+    $ uv run tests/offline.py concurrent_upload.py
+    OK clip.mp4: 200
+    OK invoice.pdf: 200
+    OK notes.txt: 200
+    3 sent, 0 failed: 14,210 bytes in 0.05 s
+"""
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["requests>=2.32,<3"]
+# ///
+
+from __future__ import annotations
+
+import argparse
+import glob
+import io
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+
+UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
+TIMEOUT_SECONDS = (5, 30)  # connect, read
+MAX_BYTES = 50 * 1024 * 1024
+MAX_ATTEMPTS = 4
+MAX_PAUSE_SECONDS = 30  # that we wait, however long Retry-After asks for
+CANT_CONNECT = "can't connect"
+SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
+
+_thread = threading.local()  # a Session is not made to be shared between threads
+_resume_at = 0.0  # on time.monotonic(): the server asked all of us to wait until then
+
+
+class UploadResult(NamedTuple):
+    """What became of one file. `status` is the HTTP status where there was an answer."""
+
+    path: Path
+    ok: bool
+    status: int | None
+    error: str | None
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"OK {self.path.name}: {self.status}"
+            if self.ok
+            else f"FAIL {self.path.name}: {self.error}"
+        )
+
+
+def read_retry_after(response: requests.Response) -> float:
+    """Return the seconds that Retry-After asks for, as a number or a date (RFC 9110, 10.2.3).
+
+    At most MAX_PAUSE_SECONDS; 1 where the header is absent or garbage.
+    """
+    header = response.headers.get("Retry-After", "").strip()
+    try:
+        seconds = (
+            float(header)
+            if header.isdecimal()
+            else (parsedate_to_datetime(header).timestamp() - time.time())
+        )
+    except (TypeError, ValueError, OverflowError):
+        seconds = 1
+    return min(max(seconds, 0), MAX_PAUSE_SECONDS)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes; raises ValueError for what `files=` should not be given."""
+    if not path.is_file():  # asked before opening: a FIFO would wait for ever
+        raise ValueError("no such file")
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
+        raise ValueError(f"over {MAX_BYTES:,} bytes, use streaming_upload.py")
+    return data
+
+
+def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -> requests.Response:
+    """POST one file part; when the server says «not now», wait as it asks and try again.
+
+    Repeating this POST is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that the
+    request was refused, not carried out, and the body is bytes, whole each time. After a
+    timeout nobody knows whether the file was stored, so that is not repeated.
+    """
+    global _resume_at
+    if not hasattr(_thread, "session"):
+        _thread.session = requests.Session()
+    for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        while (pause := _resume_at - time.monotonic()) > 0:
+            time.sleep(pause)
+        response: requests.Response = _thread.session.post(
+            url, files={"file": (name, data, "application/octet-stream")}, timeout=timeout
+        )
+        if response.status_code not in (429, 503) or not attempts_left:
+            break
+        _resume_at = max(_resume_at, time.monotonic() + read_retry_after(response))
+    response.raise_for_status()
+    return response
+
+
+def upload_single_file(
+    path: str | Path, url: str = UPLOAD_URL, *, timeout: tuple[float, float] = TIMEOUT_SECONDS
+) -> UploadResult:
+    """Upload one file; whatever its or the network's fault, it comes back as a result."""
+    path = Path(path)
+    data, status, error = b"", None, None
+    started = time.monotonic()
+    try:
+        data = read_file(path)
+        name = path.name.encode(errors="replace").decode()  # Linux allows undecodable names
+        status = post_bytes(name, data, url, timeout).status_code
+    except requests.HTTPError as failure:
+        status = failure.response.status_code
+        error = f"{status} {failure.response.reason}"
+    except requests.ConnectionError:
+        error = CANT_CONNECT
+    except requests.RequestException as failure:
+        error = str(failure)
+    except OSError as failure:
+        error = failure.strerror
+    except ValueError as failure:
+        error = str(failure)
+    return UploadResult(path, error is None, status, error, len(data), time.monotonic() - started)
+
+
+def take_result(future: Future[UploadResult], path: Path) -> UploadResult:
+    """Return what a worker found, or, when the worker itself died, that."""
+    try:
+        return future.result()
+    except Exception as error:  # whatever an executor raises must cost one file, not the batch
+        return UploadResult(path, False, None, f"{type(error).__name__}: {error}", 0, 0.0)
+
+
+def upload_files(
+    paths: Iterable[str | Path],
+    url: str = UPLOAD_URL,
+    *,
+    max_workers: int = 3,
+    executor: Executor | None = None,
+) -> Iterator[UploadResult]:
+    """Yield one result for each of `paths`, as they complete.
+
+    At most `4 * max_workers` paths are taken and not yet returned, so `paths` may be an endless
+    generator. `executor` is any other concurrent.futures.Executor to run the uploads; it is not
+    shut down. After Ctrl-C nothing new starts; what is under way is still yielded.
+    """
+    pool = executor or ThreadPoolExecutor(max_workers)
+    to_do = iter(paths)
+    in_flight: dict[Future[UploadResult], Path] = {}
+    interrupted = False
+    try:
+        while True:
+            for path in islice(to_do, 4 * max_workers - len(in_flight)):
+                in_flight[pool.submit(upload_single_file, path, url)] = Path(path)
+            if not in_flight:
+                break
+            try:
+                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                if interrupted:  # for the second time: don't wait for answers either
+                    raise
+                interrupted, to_do = True, iter(())
+                in_flight = {job: path for job, path in in_flight.items() if not job.cancel()}
+                continue
+            for future in done:
+                yield take_result(future, in_flight.pop(future))
+        if interrupted:
+            raise KeyboardInterrupt
+    finally:
+        for future in in_flight:
+            future.cancel()
+        if executor is None:
+            pool.shutdown()
+
+
+def find_files(names: Iterable[str]) -> list[Path]:
+    """Return the files that names, folders and patterns stand for (Windows expands no *)."""
+    files: list[Path] = []
+    for name in names:
+        pattern = f"{glob.escape(name)}/*" if Path(name).is_dir() else name
+        found = [name] if Path(name).is_file() else sorted(glob.glob(pattern, recursive=True))
+        files += map(Path, found or [name])
+    return files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Upload many files at once.",
+        epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB")
+    parser.add_argument("--workers", type=int, default=3, metavar="N")
+    parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error("--workers is at least 1")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
+        sys.stdout.reconfigure(errors="backslashreplace")
+    results: list[UploadResult] = []
+    exit_code = 0
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.files and not SAMPLES.exists():  # this script was copied away from them
+            for number in (1, 2, 3):
+                Path(folder, f"doc{number}.txt").write_text(f"document {number}\n")
+            args.files = [folder]
+        paths = find_files(args.files or [str(SAMPLES)])
+        try:
+            for result in upload_files(paths, args.url, max_workers=args.workers):
+                results.append(result)
+                print(result, flush=True)
+        except KeyboardInterrupt:
+            exit_code = 130
+    failed = sum(not result.ok for result in results)
+    size = sum(result.bytes for result in results if result.ok)
+    seconds = time.monotonic() - started
+    left = f", {len(paths) - len(results)} not sent" if exit_code else ""
+    print(f"{len(results) - failed} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
+    if any(result.error == CANT_CONNECT for result in results):
+        offline = f"uv run tests/offline.py {Path(__file__).name}"
+        print(f"error: {CANT_CONNECT} - try: {offline}", file=sys.stderr)
+    return exit_code or int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
