@@ -1,0 +1,82 @@
+"""What all tests share: no network, the practice server, and scripts run as a reader runs them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from offline import PracticeServer
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
+SCRIPTS = [
+    "basic_upload.py",
+    "profile_picture_uploader.py",
+    "streaming_upload.py",
+    "download_file.py",
+    "concurrent_upload.py",
+    "receipt_scanner.py",
+]
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there: a server that is down
+RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing out but to this machine: sockets here, a dead proxy for the processes."""
+    connect = socket.socket.connect
+
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name.upper(), NOWHERE)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    for name in ("HTTPBIN_URL", "OCR_SPACE_URL", "OCR_SPACE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PracticeServer]:
+    """A practice server on loopback, one for all tests; its `url` says where."""
+    with PracticeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def run_script(server: PracticeServer, tmp_path: Path) -> RunScript:
+    """Run a script as a process, as a reader does: `run_script("basic_upload.py", "-h")`.
+
+    It finds the practice server through its variables and runs in an empty folder. `folder`
+    takes the script from somewhere else, `env` adds variables.
+    """
+
+    def run(
+        script: str, *arguments: str | Path, folder: Path = ROOT, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(folder / script), *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            cwd=tmp_path,
+            encoding="utf-8",
+            env=os.environ | server.environment | (env or {}),
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    return run
