@@ -22,6 +22,7 @@ import argparse
 import bisect
 import datetime
 import io
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from decimal import Decimal
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -36,14 +38,24 @@ from statistics import median
 from typing import Any, NamedTuple, TypedDict
 
 import requests
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
 
 OCR_URL = os.environ.get("OCR_SPACE_URL") or "https://api.ocr.space/parse/image"
+DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
 TIMEOUT_SECONDS = (5, 30)  # connect, read
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 MAX_SIDE_PIXELS = 10_000
 JPEG_QUALITIES = range(60, 96)  # below, letters blur; above, only the file grows
-MAX_MESSAGE = 200  # letters of the API's own words
+PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+MAX_MESSAGE = 200  # letters of what the API says about a failure
+OCR_OPTIONS = {
+    "language": "eng",
+    "isOverlayRequired": "true",  # where each word stands
+    "detectOrientation": "true",
+    "scale": "true",
+    "isTable": "true",  # an article and its price in one line
+    "OCREngine": "2",  # the better one for receipts
+}
 SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 
 
@@ -244,7 +256,7 @@ MONTHS = {
     )
     for name in names.split()
 }
-MONTH = rf"(?P<m>{'|'.join(sorted(MONTHS, key=len, reverse=True))})[a-zéûä]*[ ./,'-]{{0,3}}"
+MONTH = rf"(?P<m>{'|'.join(sorted(MONTHS, key=len, reverse=True))})[a-zéûä]{{0,7}}[ ./,'-]{{0,3}}"
 # A year, and no more of the number: `12.11.10.25`; but the time may stick to it: `201718:45`.
 YEAR = r"(?P<y>(?:19|20)\d\d|\d\d)(?!\d(?!\d?:\d)|[.,/-]\d)"
 DATES = [
@@ -309,7 +321,7 @@ def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
             return f"{above} {match[0]}".strip() if goes_on else match[0], printed
     for printed in head:
         if re.search(r"[^\W\d_]{2}", printed) and not NOT_A_NAME.search(printed):
-            return re.sub(r"[ (]*[\w-]*\d{4}.*", "", printed).strip(" *-") or None, printed
+            return re.sub(r"\W?\w{0,2}\d{5}.*", "", printed).strip(" *-(") or None, printed
     return None, ""
 
 
@@ -361,38 +373,37 @@ def parse_receipt(
     )
 
 
-def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """Return the picture as JPEG."""
+def encode_jpeg(photo: Image.Image, quality: int) -> bytes:
+    """Return a picture as JPEG; `quality` as Pillow counts it, 1 to 95."""
     jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=quality)
+    photo.save(jpeg, "JPEG", quality=quality)
     return jpeg.getvalue()
 
 
 def prepare_photo(path: str | Path) -> bytes:
-    """Return the photo upright, in the API's limits, as JPEG or PNG; never larger than it was.
+    """Return the photo as JPEG or PNG, upright and within the API's limits.
 
-    Untouched where it can be, else as JPEG: in the best quality that fits, then in fewer pixels.
-    Raises InvalidPhoto for what is missing, empty, or can't be decoded to its end.
+    Untouched where it is so already; else as JPEG in the best quality that fits, and only then
+    in fewer pixels. Raises InvalidPhoto for what is missing, empty, or not whole.
     """
+    if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
+        raise InvalidPhoto("no such file")
     try:
-        if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
-            raise InvalidPhoto("no such file")
-        with Image.open(path, formats=["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]) as image:
-            image.load()  # half a JPEG opens without complaint
-            upright = ImageOps.exif_transpose(image)
-        size = Path(path).stat().st_size
-        small = size <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
-        if small and image.format in ("JPEG", "PNG") and image.getexif().get(0x0112, 1) == 1:
-            return Path(path).read_bytes()
-    except InvalidPhoto:
-        raise
+        data = Path(path).read_bytes()
+        image = Image.open(io.BytesIO(data), formats=PHOTO_FORMATS)
+        image.load()  # half a JPEG opens without complaint
+        upright = ImageOps.exif_transpose(image)
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        raise InvalidPhoto(f"not a picture that can be decoded ({error})") from error
-    limit = min(MAX_BYTES, size) if image.format == "JPEG" else MAX_BYTES
-    white = Image.new("RGBA", upright.size, "white")  # behind transparency, which JPEG lacks
-    photo = Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+        raise InvalidPhoto(f"not a whole picture ({error})" if data else "empty") from error
+    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
+    if is_upright and is_small and image.format in ("JPEG", "PNG"):
+        return data
+    limit = min(MAX_BYTES, len(data)) if image.format == "JPEG" else MAX_BYTES
+    paper = Image.new("RGBA", upright.size, "white")  # JPEG has no transparency
+    photo = Image.alpha_composite(paper, upright.convert("RGBA")).convert("RGB")
     photo.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
-    while True:
+    while True:  # quality first: an OCR engine needs pixels more than it needs smooth ones
         fitting = bisect.bisect_right(
             JPEG_QUALITIES, limit, key=lambda quality: len(encode_jpeg(photo, quality))
         )
@@ -407,23 +418,26 @@ def check_reply(reply: object) -> dict[str, Any]:
     A failure comes as a bare string, as a flag with a message or a list of messages, or, with
     the flag unset, as an exit code of a page (https://ocr.space/ocrapi).
     """
-    if not isinstance(reply, dict):
-        words = reply if isinstance(reply, str) else "the reply is no JSON object"
-        raise OcrError(textwrap.shorten(words, MAX_MESSAGE))
-    results = reply.get("ParsedResults")
-    pages = (
-        [page for page in results if isinstance(page, dict)] if isinstance(results, list) else []
-    )
-    if pages and not reply.get("IsErroredOnProcessing"):
-        if all(page.get("FileParseExitCode") == 1 for page in pages):
-            if all(isinstance(page.get("ParsedText"), str) for page in pages):
-                return reply
-    words = []
-    for part in (reply, *pages):
-        for message in (part.get("ErrorMessage"), part.get("ErrorDetails")):
-            words += message if isinstance(message, list) else [message]
-    text = " ".join(str(word) for word in words if word) or "the reply holds no text"
-    raise OcrError(textwrap.shorten(text, MAX_MESSAGE))
+    messages: list[object] = [reply]
+    if isinstance(reply, dict):
+        results = reply.get("ParsedResults")
+        pages = (
+            [page for page in results if isinstance(page, dict)]
+            if isinstance(results, list)
+            else []
+        )
+        read = [
+            page
+            for page in pages
+            if page.get("FileParseExitCode") == 1 and isinstance(page.get("ParsedText"), str)
+        ]
+        if read and read == results and not reply.get("IsErroredOnProcessing"):
+            return reply
+        keys = ("ErrorMessage", "ErrorDetails")
+        messages = [part.get(key) for part in (reply, *pages) for key in keys]
+    lists = (message if isinstance(message, list) else [message] for message in messages)
+    words = " ".join(str(word)[:1000] for word in itertools.chain(*lists) if word)
+    raise OcrError(textwrap.shorten(words or "no text in the reply", MAX_MESSAGE))
 
 
 class Box(NamedTuple):
@@ -436,60 +450,54 @@ class Box(NamedTuple):
     bottom: float
 
 
-def read_rows(reply: dict[str, Any]) -> list[list[Box]]:
+def read_rows(page: dict[str, Any]) -> list[list[Box]]:
     """Return the overlay's pieces of text in rows, top to bottom; a skewed photo is levelled."""
-    boxes, slopes = [], [0.0]
-    overlay = reply["ParsedResults"][0].get("TextOverlay") or {}
-    for line in overlay.get("Lines") or []:
+    boxes, slopes = [], []
+    for line in (page.get("TextOverlay") or {}).get("Lines") or []:
         first, last = line["Words"][0], line["Words"][-1]
-        right, bottom = (
-            last["Left"] + last["Width"],
-            max(first["Top"], last["Top"]) + last["Height"],
-        )
-        boxes.append(
-            Box(line["LineText"], first["Left"], min(first["Top"], last["Top"]), right, bottom)
-        )
+        top, lower = sorted((first["Top"], last["Top"]))
+        right, bottom = last["Left"] + last["Width"], lower + last["Height"]
+        boxes.append(Box(line["LineText"], first["Left"], top, right, bottom))
         if last["Left"] > first["Left"]:
             slopes.append((last["Top"] - first["Top"]) / (last["Left"] - first["Left"]))
-    slope = median(slopes)
-    height = median(box.bottom - box.top for box in boxes) if boxes else 0
+    slope: float = median(slopes or [0])
+    reach = median(box.bottom - box.top for box in boxes) / 2 if boxes else 0
 
     def level(box: Box) -> float:
         return (box.top + box.bottom - slope * (box.left + box.right)) / 2
 
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=level):
-        if rows and level(box) - level(rows[-1][0]) < height / 2:
+        if rows and level(box) - level(rows[-1][0]) < reach:
             rows[-1].append(box)
         else:
             rows.append([box])
     return [sorted(row, key=lambda box: box.left) for row in rows]
 
 
+def join_row(row: list[Box]) -> str:
+    """Return a row as the API's table mode writes it."""
+    return "\t".join(box.text for box in row)
+
+
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError when it is not a reading."""
-    pages = check_reply(reply)["ParsedResults"]
-    text = "\n".join(page["ParsedText"] for page in pages)
-    if "\t" not in text:  # no table mode: put the rows together from the coordinates
-        text = "\n".join("\t".join(box.text for box in row) for row in read_rows(reply)) or text
-    return parse_receipt(text, day_first=day_first)
+    texts = []
+    for page in check_reply(reply)["ParsedResults"]:
+        rows = [] if "\t" in page["ParsedText"] else read_rows(page)  # without table mode
+        texts.append("\n".join(map(join_row, rows)) or page["ParsedText"])
+    return parse_receipt("\n".join(texts), day_first=day_first)
 
 
+@dataclass
 class ReceiptScanner:
-    """Reads receipts with OCR.space; the key stays in a header, out of URLs and messages."""
+    """Reads receipts with OCR.space. The key travels in a header, and appears nowhere else."""
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        url: str = OCR_URL,
-        *,
-        day_first: bool = False,
-        timeout: tuple[float, float] = TIMEOUT_SECONDS,
-    ) -> None:
-        self.api_key = (api_key or os.environ.get("OCR_SPACE_API_KEY") or "helloworld").strip()
-        self.url = url
-        self.day_first = day_first
-        self.timeout = timeout
+    api_key: str | None = field(default=None, repr=False)
+    url: str = OCR_URL
+    _: KW_ONLY
+    day_first: bool = False
+    timeout: tuple[float, float] = TIMEOUT_SECONDS
 
     def scan(self, path: str | Path) -> Receipt:
         """Return what the receipt in a photo says.
@@ -502,20 +510,14 @@ class ReceiptScanner:
         """Send a photo and return the API's reply, checked; raises as `scan` does."""
         photo = prepare_photo(path)
         kind = "png" if photo.startswith(b"\x89PNG") else "jpeg"
+        key = self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY
         response = requests.post(
             self.url,
-            headers={"apikey": self.api_key},
+            headers={"apikey": key},
             files={"file": (f"receipt.{kind}", photo, f"image/{kind}")},
-            data={
-                "language": "eng",
-                "isOverlayRequired": "true",  # where each word stands
-                "detectOrientation": "true",
-                "scale": "true",
-                "isTable": "true",  # an article and its price in one line
-                "OCREngine": "2",  # the better one for receipts
-            },
+            data=OCR_OPTIONS,
             timeout=self.timeout,
-            allow_redirects=False,  # requests would take the key to another host
+            allow_redirects=False,  # requests would take the key along to another host
         )
         try:
             reply = response.json()
@@ -526,34 +528,36 @@ class ReceiptScanner:
         try:
             return check_reply(reply)
         except OcrError as error:
-            raise OcrError(str(error).replace(self.api_key, "***")) from None
+            raise OcrError(str(error).replace(key, "[key]")) from None
 
 
 def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
-    """Return the photo with marks where merchant, date and total were found."""
+    """Return the photo that was sent, with marks where merchant, date and total were found."""
     image = Image.open(io.BytesIO(photo)).convert("RGB")
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(image.width / 40)
+    font = ImageFont.load_default(image.width / 36)
+    rows = read_rows(reply["ParsedResults"][0])
     values: Mapping[str, object] = receipt
-    rows = {"\t".join(box.text for box in row): row for row in read_rows(reply)}
     for name, line in receipt["evidence"].items():
-        row = max(rows, key=lambda row, line=line: SequenceMatcher(None, row, line).ratio())  # type: ignore[misc]
-        for box in rows[row]:
-            draw.rectangle(box[1:], outline="red", width=image.width // 400)
-        label = f"{name}: {values[name]}"
-        draw.text((box.right, box.top), label, "red", font, anchor="rb")
+        likeness = [SequenceMatcher(None, join_row(row), line).ratio() for row in rows]
+        row = rows[likeness.index(max(likeness))]
+        for box in row:
+            draw.rectangle(box[1:], outline="red", width=image.width // 300)
+        corner, label = (box.right, box.top), f" {name}: {values[name]} "
+        draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
+        draw.text(corner, label, "white", font, anchor="rb")
     return image
 
 
 def describe(receipt: Receipt) -> str:
     """Return the values of a receipt, one a line."""
-    total = f"{receipt['total']} {receipt['currency'] or ''}" if receipt["total"] else None
-    swapped = "  (or day and month swapped)" if receipt["date_is_ambiguous"] else ""
+    swapped = " (or day and month swapped)" if receipt["date_is_ambiguous"] else ""
+    total = "not found" if receipt["total"] is None else receipt["total"]
     return (
         f"  merchant  {receipt['merchant'] or 'not found'}\n"
         f"  date      {receipt['date'] or 'not found'}{swapped}\n"
-        f"  total     {total or 'not found'}"
-    )
+        f"  total     {total} {receipt['currency'] or ''}"
+    ).rstrip()
 
 
 def draw_sample(folder: str) -> str:
@@ -574,7 +578,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, requests.RequestException):
         return f"{error} - try again later"
     if isinstance(error, OSError):
-        return f"{error.strerror} - check the path"
+        return f"{error.filename}: {error.strerror} - check the path"
     return f"{error} - choose another file"
 
 
