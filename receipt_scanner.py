@@ -96,9 +96,13 @@ class Candidate(NamedTuple):
     printed: str
 
 
+# The words for a total, as OCR reads them and in other countries, all become `total`.
+TOTAL = re.compile(
+    r"t[oa0]ta[1ilk]e?\b|t[oa0]ta[1il]|totaal|totalt|\bttl\b|\btl\b|\bsum\b|summ[ae]\b|\bgesamt\w*"
+    r"|\bimporte?\b|\bi alt\b"
+)
 # What the words before an amount make of it. The first pattern that fits decides; the amount with
 # the highest weight is the total, of equals the last. Below MIN_WEIGHT no answer is the better one.
-TOTAL = r"(?:t[oa0]ta[a1il]|\bttl\b|\btl\b|\bsumm?[ae]?\b|gesamt|\bimporte?\b|\bi alt\b)"
 RULES = [
     (kind, weight, re.compile(pattern))
     for kind, weight, pattern in (
@@ -111,37 +115,32 @@ RULES = [
             r"change|r[üu]ckgeld|rendu|cambio|resto\b|wisselgeld|växel|byttepenge|veksel",
         ),
         # `TOTAL PAID`: what was handed over.
-        ("cash", 0, rf"{TOTAL} (?:paid|tender)|accepted|received"),
+        ("cash", 0, r"total (?:paid|tender)|accepted|received"),
         # A receipt that rounds, or adds tax, says which total counts.
         (
             "total",
             8,
-            rf"{TOTAL}.{{0,20}}(?:rounded|payable)|(?:rounded|grand|nett?|final) {TOTAL}"
-            r"|amount (?:due|payable|to be)|after (?:round|adj)|\bdue\b|zu zahlen"
-            r"|zahlbetrag|endbetrag|payer\b|pagar|te betalen|(?:att?|å) betal",
+            r"total.{0,20}(?:rounded|payable)|rounded total|grand total|nett? total|final total",
+        ),
+        ("total", 8, r"amount (?:due|payable|to be)|after (?:round|adj)|\bdue\b"),
+        (
+            "total",
+            8,
+            r"zu zahlen|zahlbetrag|endbetrag|payer\b|pagar\b|te betalen|att? betal|å betal",
         ),
         ("rounding", 0, r"round|avrund|öresut"),
         (
             "subtotal",
             2,
-            r"(?:sub|sous|del|zwischen).{0,2}(?:t[oa]t|sum)|excl|before|without"
-            r"|\bnet(?:to)?\b|\bht\b|imponib",
+            r"sub.{0,2}tot|sous.tot|deltotal|zwischentotal|excl|before|without|net\b|netto|\bht\b|imponib",
         ),
-        (
-            "tax",
-            0,
-            rf"{TOTAL} ?(?:gst|tax|vat)(?! ?inc)|(?:gst|tax|vat) payable"
-            r"|^\W*(?:gst|tax|vat|serv|mwst|ust|tva|iva|btw|moms|mva)",
-        ),
+        ("tax", 0, r"total ?(?:gst|tax|vat)(?! ?inc)|(?:gst|tax|vat) payable"),
+        ("tax", 0, r"^\W*(?:gst|tax|vat|serv|mwst|ust|tva|iva|btw|moms|mva)"),
         # `TOTAL QTY 3 12.00`: the total only where nothing better is named.
         ("count", 1, r"qty|quantity|items?\b|count"),
-        ("total", 6, rf"{TOTAL}|amount incl"),
-        (
-            "cash",
-            1,
-            r"\bcash\b|visa|master|paid|pay\b|payment|tender|card|\bbar\b|esp[eè]ces"
-            r"|efectivo|kontant",
-        ),
+        ("total", 6, r"total|amount incl"),
+        ("cash", 1, r"\bcash\b|visa|master|paid|pay\b|payment|tender|card|\bbar\b|esp[eè]ces"),
+        ("cash", 1, r"efectivo|kontant"),
     )
 ]
 MIN_WEIGHT = 3
@@ -159,7 +158,7 @@ AMOUNT = re.compile(
 
 def read_line(printed: str) -> Line:
     """Return the line with its amounts of money found."""
-    text = CURRENCY_MARK.sub("¤", printed.lower())
+    text = TOTAL.sub("total", CURRENCY_MARK.sub("¤", printed.lower()))
     amounts = []
     for match in AMOUNT.finditer(text):
         sign = "-" if "-" in match["minus"] + match["minus_behind"] else ""
@@ -291,6 +290,7 @@ def find_date(
     best: tuple[int, datetime.date | None, bool, str] = (-9, None, False, "")
     for line in lines:
         text = line.printed.lower()
+        weight = bool(PURCHASE_DATE.search(text)) - 2 * bool(OTHER_DATE.search(text))
         for orders, pattern in DATES:
             for match in pattern.finditer(text):
                 readings = []
@@ -305,7 +305,6 @@ def find_date(
                         continue
                     if FIRST_DATE <= when <= latest:
                         readings.append(when)
-                weight = bool(PURCHASE_DATE.search(text)) - 2 * bool(OTHER_DATE.search(text))
                 if readings and weight > best[0]:
                     best = (weight, readings[0], len(set(readings)) == 2, line.printed)
     return best[1:]
@@ -569,17 +568,17 @@ def draw_sample(folder: str) -> str:
     return f"{folder}/receipt.png"
 
 
-def explain(error: Exception) -> str:
-    """Return in one line what happened and what to do."""
+def explain(error: Exception, name: str) -> str:
+    """Return in one line what happened with a file and what to do."""
     if isinstance(error, OcrError):
-        return f"the OCR service says: {error}"
+        return f"{name}: the OCR service says: {error} - https://ocr.space/ocrapi explains"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
-        return f"{error} - try again later"
+        return f"{name}: {error} - try again later"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror} - check the path"
-    return f"{error} - choose another file"
+    return f"{name}: {error} - choose another file"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -620,7 +619,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print("stopped", file=sys.stderr)
                 return 130
             except (OcrError, OSError, ValueError, RecursionError) as error:
-                print(f"error: {Path(source).name}: {explain(error)}", file=sys.stderr)
+                print(f"error: {explain(error, Path(source).name)}", file=sys.stderr)
                 exit_code = 1
     if args.json:
         print(json.dumps(receipts, indent=2, default=str))

@@ -1,0 +1,419 @@
+#!/usr/bin/env python3
+"""Run a script of this chapter against a practice server on your own machine.
+
+The practice server is the real httpbin application, plus `/parse/image`, which answers as
+OCR.space does with a real OCR engine behind it, plus routes that misbehave on purpose. The script
+runs unchanged: it finds the server through the variables HTTPBIN_URL and OCR_SPACE_URL.
+
+Sample run::
+
+    $ python tests/offline.py receipt_scanner.py samples/receipt.jpg
+
+In a test::
+
+    with PracticeServer() as server:
+        requests.post(f"{server.url}/post", files=..., timeout=5)
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+try:
+    import ocr_space
+    from werkzeug.exceptions import HTTPException, NotFound
+    from werkzeug.routing import Map, Rule
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+    from werkzeug.wrappers import Request, Response
+    from werkzeug.wsgi import LimitedStream
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f'error: {missing.name} is missing - run: pip install -e ".[test,offline]"')
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+PROJECT = Path(__file__).resolve().parent.parent
+CHUNK_BYTES = 256 * 1024
+STALL_SECONDS = 60
+
+View = Callable[..., Response]
+ROUTES = Map(strict_slashes=False, merge_slashes=False)
+
+
+def route(path: str, *methods: str) -> Callable[[View], View]:
+    """Give a path to a view; what has no view here is left to httpbin."""
+
+    def register(view: View) -> View:
+        ROUTES.add(Rule(path, methods=methods, endpoint=view))
+        return view
+
+    return register
+
+
+def answer(value: object, status: int = 200, **headers: str) -> Response:
+    """Return a JSON response; `Retry_After="2"` becomes the header Retry-After."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(json.dumps(value), status, named, content_type="application/json")
+
+
+# --- the practice server -----------------------------------------------------------------------
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request from ROUTES, or from httpbin (the WSGI interface, PEP 3333)."""
+    with Request(environ) as request:  # closes its temporary files
+        try:
+            view, values = ROUTES.bind("localhost").match(request.path, request.method)
+            response: Response = view(request, **values)
+        except NotFound:
+            return httpbin_application(environ, start_response)
+        except HTTPException as error:
+            return error.get_response(environ)(environ, start_response)
+        return response(environ, start_response)
+
+
+def httpbin_application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request as https://httpbin.org does."""
+    # httpbin takes chunked uploads from gunicorn only: it doesn't know that werkzeug, too,
+    # ends the input where the last chunk ends.
+    environ["SERVER_SOFTWARE"] = "gunicorn/practice"
+    logging.getLogger("httpbin").setLevel(logging.ERROR)  # it misses flasgger, we don't
+    import httpbin  # half a second, paid while the script starts
+
+    response: Iterable[bytes] = httpbin.app(environ, start_response)
+    return response
+
+
+class Body(LimitedStream):
+    """The body of one request, which ends where the next request may begin."""
+
+    def on_disconnect(self, error: Exception | None = None) -> NoReturn:
+        """Report a client that left early; the server drops such a connection silently."""
+        raise ConnectionAbortedError from error
+
+
+class Connection(WSGIRequestHandler):
+    """A client's connection: kept alive between requests, which werkzeug alone doesn't do."""
+
+    server: PracticeServer
+    disable_nagle_algorithm = True  # or each small reply waits 40 ms for an acknowledgement
+    rfile: Any  # where werkzeug takes a request's body from
+    body: Body | None = None
+
+    def setup(self) -> None:
+        """Open the connection."""
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        """Close the connection."""
+        self.server.connections.discard(self.connection)
+        super().finish()
+
+    def run_wsgi(self) -> None:
+        """Answer one request."""
+        stream = self.rfile
+        if "Transfer-Encoding" not in self.headers:
+            length = self.headers.get("Content-Length", "")
+            self.rfile = self.body = Body(stream, int(length) if length.isdecimal() else 0)
+        try:
+            super().run_wsgi()
+        finally:
+            if self.body is None or not self.body.is_exhausted:
+                self.close_connection = True  # what follows is not the next request
+            self.rfile, self.body = stream, None
+
+    def send_header(self, keyword: str, value: str) -> None:
+        """Keep the connection open, against werkzeug's habit, when the body was read."""
+        if (keyword, value) != ("Connection", "close") or not (
+            self.body and self.body.is_exhausted
+        ):
+            super().send_header(keyword, value)
+
+    def connection_dropped(self, *_: object) -> None:
+        """Close without a word, for a client that left and for a view that drops it."""
+        self.close_connection = True
+
+    def log(self, *_: object) -> None:
+        """Say nothing: the terminal belongs to the script."""
+
+
+class PracticeServer(ThreadedWSGIServer):
+    """A practice server on a free loopback port, for the time of a `with` block."""
+
+    def __init__(self) -> None:
+        self.connections: set[socket.socket] = set()
+        # Bound here: werkzeug would print and exit where binding fails.
+        with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+            super().__init__("127.0.0.1", 0, application, Connection, fd=listener.fileno())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that lead a script here; a practice API key is kept."""
+        key = os.environ.get("OCR_SPACE_API_KEY", "")
+        return {
+            "HTTPBIN_URL": self.url,
+            "OCR_SPACE_URL": f"{self.url}/parse/image",
+            "OCR_SPACE_API_KEY": key if key in ocr_space.PRACTICE_KEYS else ocr_space.DEMO_KEY,
+        }
+
+    def __enter__(self) -> PracticeServer:
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        for connection in self.connections.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # or a stalled one would stay
+        self.thread.join()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong in a connection, unless the client just left."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+# --- routes ------------------------------------------------------------------------------------
+
+route("/parse/image", "POST")(ocr_space.parse_image)
+
+
+@route("/sink", "POST", "PUT")
+def sink(request: Request) -> Response:
+    """Read a body of any size and answer its bytes, its sha256 and the request's headers."""
+    received, digest = 0, hashlib.sha256()
+    while chunk := request.stream.read(CHUNK_BYTES):
+        received += len(chunk)
+        digest.update(chunk)
+    headers = dict(request.headers)
+    return answer({"bytes": received, "sha256": digest.hexdigest(), "headers": headers})
+
+
+_seen: set[str] = set()  # the paths, with their query, that were asked for before
+_seen_lock = threading.Lock()
+
+
+def first_time(request: Request) -> bool:
+    """Tell whether this path and query come for the first time; `?token=...` makes a new one."""
+    with _seen_lock:
+        first = request.full_path not in _seen
+        _seen.add(request.full_path)
+    return first
+
+
+def practice_bytes(size: int) -> bytes:
+    """Return the bytes of `/faults/file`: each size begins as the larger ones do."""
+    return hashlib.shake_128(b"practice").digest(size)
+
+
+def cut_off(data: bytes, size: int) -> Iterator[bytes]:
+    """Yield the first bytes of a body, then drop the connection."""
+    yield data[:size]
+    raise ConnectionAbortedError
+
+
+@route("/faults", "GET")
+def faults(_request: Request) -> Response:
+    """List these routes."""
+    return answer(describe_faults())
+
+
+def describe_faults() -> dict[str, str]:
+    """Return the routes that misbehave on purpose, each with a line about it."""
+    rules = [rule for rule in ROUTES.iter_rules() if rule.rule.startswith("/faults/")]
+    return {rule.rule: (rule.endpoint.__doc__ or "").partition("\n")[0] for rule in rules}
+
+
+@route("/faults/html-as-jpeg", "GET")
+def html_as_jpeg(_request: Request) -> Response:
+    """200 and Content-Type image/jpeg, but the body is an HTML error page."""
+    page = "<!DOCTYPE html><title>Maintenance</title><p>Back in an hour.</p>\n"
+    return Response(page, content_type="image/jpeg")
+
+
+@route("/faults/truncate/<int:size>", "GET")
+def truncate(_request: Request, size: int) -> Response:
+    """Announces `size` bytes, sends half of them and drops the connection."""
+    body = cut_off(practice_bytes(size), size // 2)
+    return Response(body, headers={"Content-Length": str(size)}, content_type="image/jpeg")
+
+
+@route("/faults/stall", "GET")
+def stall(request: Request) -> Response:
+    """Sends half of `?size=1000` bytes, nothing for `?seconds=60`, and drops the connection."""
+    size = request.args.get("size", 1000, type=int)
+    seconds = request.args.get("seconds", STALL_SECONDS, type=int)
+
+    def body() -> Iterator[bytes]:
+        yield practice_bytes(size // 2)
+        time.sleep(seconds)
+        raise ConnectionAbortedError
+
+    return Response(body(), headers={"Content-Length": str(size)}, content_type="image/jpeg")
+
+
+@route("/faults/retry-after/<seconds>", "GET", "POST", "PUT")
+def retry_after(request: Request, seconds: str) -> Response:
+    """429 with this Retry-After for the first time, 200 after that; `?token=` starts anew."""
+    while request.stream.read(CHUNK_BYTES):
+        pass
+    if first_time(request):
+        return answer("Too many requests", 429, Retry_After=seconds)
+    return answer("Welcome back")
+
+
+@route("/faults/file", "GET")
+def file(request: Request) -> Response:
+    """`?size=` bytes with ETag and Range; with `&cut=` broken off there the first time."""
+    size = request.args.get("size", 100_000, type=int)
+    response = Response(practice_bytes(size), content_type="application/octet-stream")
+    response.set_etag(f"practice-{size}")
+    response.make_conditional(request, accept_ranges=True, complete_length=size)
+    response.headers.pop("Date", None)  # the server adds its own
+    cut = request.args.get("cut", type=int)
+    if cut is not None and first_time(request):
+        response.response = cut_off(response.get_data(), cut)
+    return response
+
+
+# --- the launcher ------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a script against the server and return its exit code, or serve until Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = build_parser().parse_args(argv[:1])  # what follows belongs to the script
+    for package in ("httpbin", "rapidocr", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            return fail(f'{package} is missing - run: pip install -e ".[test,offline]"', 1)
+    if options.script and not (script := find_script(options.script)):
+        return fail(f"no script {options.script!r} - give its path, or a name from the project", 2)
+    try:
+        server = PracticeServer()
+    except OSError as error:
+        return fail(f"can't listen on 127.0.0.1: {error.strerror} - is a sandbox in the way?", 1)
+    with server:
+        if not options.script:
+            return serve(server)
+        say(f"practice server at {server.url}")
+        return run([sys.executable, str(script), *argv[1:]], child_environment(server))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line: at most one positional, the rest is the script's."""
+    faults = "\n".join(f"  {path}\n      {text}" for path, text in describe_faults().items())
+    keys = "\n".join(f"  {key}" for key in ocr_space.PRACTICE_KEYS)
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [-h] [SCRIPT [ARGUMENT ...]]",
+        description=(
+            "Run a script of this chapter against a practice server on this machine: httpbin, "
+            "OCR.space's /parse/image, and routes that misbehave on purpose."
+        ),
+        epilog=(
+            "example:\n"
+            "  python tests/offline.py receipt_scanner.py samples/receipt.jpg\n\n"
+            f"routes that misbehave on purpose:\n{faults}\n\n"
+            f"values of OCR_SPACE_API_KEY that always fail:\n{keys}\n"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "script", metavar="SCRIPT", nargs="?", help="without one, serve until Ctrl-C"
+    )
+    return parser
+
+
+def find_script(name: str) -> Path | None:
+    """Return the script, here or, when it is a bare name, in the project's folder."""
+    candidates = [Path(name)]
+    if Path(name).name == name:
+        candidates.append(PROJECT / name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def child_environment(server: PracticeServer) -> dict[str, str]:
+    """Return this environment with the server's variables, and no proxy before the server."""
+    environment = os.environ | server.environment
+    for name in ("no_proxy", "NO_PROXY"):  # requests reads either, the small one first
+        others = os.environ.get(name)
+        environment[name] = f"127.0.0.1,{others}" if others else "127.0.0.1"
+    return environment
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command, pass signals on to it, and return its exit code (128+n for signal n)."""
+    early: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if child is None:
+            early.append(number)
+        elif os.name == "posix":
+            send(child, number)
+        # On Windows the console has told the child already.
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, pass_on)
+    # In a session of its own the child gets no Ctrl-C from the terminal, just the one we pass on.
+    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    for number in early:
+        pass_on(number, None)
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def send(child: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to the child and to what it has started, as a terminal would."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+
+
+def serve(server: PracticeServer) -> int:
+    """Print the lines that lead other terminals here, and serve until Ctrl-C: that is success."""
+    command = "set" if os.name == "nt" else "export"
+    for name, value in server.environment.items():
+        print(f"{command} {name}={value}", flush=True)
+    say("paste these lines into another terminal; Ctrl-C stops the server")
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
+    return 0
+
+
+def say(text: str) -> None:
+    """Print a line of the launcher's own."""
+    print(f"offline: {text}", file=sys.stderr, flush=True)
+
+
+def fail(text: str, code: int) -> int:
+    """Print a one-line error and return the exit code."""
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
