@@ -5,9 +5,9 @@ Sample run::
     $ uv run tests/offline.py basic_upload.py --meta caption=me
     POST http://127.0.0.1:8000/post: 200 OK
     Content-Type: multipart/form-data; boundary=3cdb8b1ce7b3a2cd0a48ba2d5cbb0b0d
-    Content-Length: 14553
-    received form: caption=me
-    received file: 14,263 bytes, the same as on disk
+    Content-Length: 22224
+    received caption: me
+    received file: 21,963 bytes, the same as on disk
 """
 # /// script
 # requires-python = ">=3.10"
@@ -25,11 +25,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import requests
 
 UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
 TIMEOUT_SECONDS = (5, 30)  # connect, read
+PEEK_BYTES = 16
 SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.png"
 # Our own table: what `mimetypes` knows differs from one system to the next.
 MEDIA_TYPES = {
@@ -85,31 +87,38 @@ def upload_file(
     return response
 
 
-def show_bytes(data: bytes, limit: int | None = None) -> str:
-    r"""Make bytes printable, \r\n too; what exceeds `limit` is left out of the middle."""
-    if limit and len(data) > limit + 2:
-        left_out = f" [{len(data) - limit - 2:,} bytes] "
-        return show_bytes(data[:limit]) + left_out + show_bytes(data[-2:])
+def show_bytes(data: bytes) -> str:
+    r"""Make bytes printable, \r\n too."""
     return data.decode("latin-1").encode("unicode_escape").decode()
+
+
+def show_content(data: bytes) -> str:
+    """Make a part's content printable; what doesn't fit a line is left out of the middle."""
+    shown = show_bytes(data[:80])
+    if len(data) <= 80 and len(shown) <= 80:
+        return shown
+    return f"{show_bytes(data[:12])} [{len(data) - 14:,} bytes] {show_bytes(data[-2:])}"
 
 
 def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> Iterator[str]:
     """Yield the request that `upload_file` would send, part by part; nothing is sent."""
-    with open(path, "rb") as handle:
+    with open(path, "rb") as handle, requests.Session() as session:
         files = {"file": build_part(path, handle)}
-        request = requests.Request("POST", url, files=files, data=metadata).prepare()
+        upload = requests.Request("POST", url, files=files, data=metadata)
+        request = session.prepare_request(upload)
         handle.seek(0)  # that has read the file to its end
         mixed = requests.Request("POST", url, files=files, json={"caption": "me"}).prepare()
     assert isinstance(request.body, bytes) and isinstance(mixed.body, bytes)  # noqa: PT018
     yield f"{request.method} {request.path_url} HTTP/1.1"
+    yield f"Host: {urlsplit(request.url).netloc}"  # http.client adds it when it sends
     yield "".join(f"{name}: {value}\n" for name, value in request.headers.items())
     delimiter = b"--" + request.headers["Content-Type"].partition("boundary=")[2].encode()
     for part in request.body.split(delimiter)[1:]:
         headers, blank, content = (delimiter + part).partition(b"\r\n\r\n")
         lines = show_bytes(headers + blank).replace(r"\r\n", "\\r\\n\n")
-        yield (lines + show_bytes(content, limit=32)).rstrip("\n")
+        yield (lines + show_content(content)).rstrip("\n")
     fate = "is in the body" if b"caption" in mixed.body else "is silently dropped"
-    yield f'\nWith json={{"caption": "me"}} beside files=, the JSON {fate}: use data=.'
+    yield f"\nWith json={{...}} beside files= the JSON {fate}: use data=."
 
 
 def read_as_text(data: bytes, encoding: str) -> str:
@@ -117,36 +126,44 @@ def read_as_text(data: bytes, encoding: str) -> str:
     try:
         text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and len(data) == PEEK_BYTES:
+            return read_as_text(data[: error.start], encoding)  # our cut went through a letter
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
     sent = text.encode()  # requests sends text as UTF-8
     if sent == data:
         return "the same bytes"
     lost = data.count(b"\r") - sent.count(b"\r")
-    return f"no error, but {len(sent)} other bytes ({lost} line ends changed)\n  {show_bytes(sent)}"
+    change = f"{len(data)} bytes became {len(sent)}, {lost} line ends changed"
+    return f"no error, but {change}\n  {show_bytes(sent)}"
 
 
 def peek_file(path: Path) -> Iterator[str]:
-    """Yield what a file's first 16 bytes are, announce, and become in text mode."""
+    """Yield what a file's first bytes are, announce, and become in text mode."""
     with open(path, "rb") as handle:
-        head = handle.read(16)
+        head = handle.read(PEEK_BYTES)
+    if not head:
+        yield f"{path.name} is empty"
+        return
     kinds = [kind for signature, kind in SIGNATURES.items() if head.startswith(signature)]
     yield f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}"
     yield f"It announces {kinds[0] if kinds else 'no type that we know; perhaps text'}."
-    for encoding in ("utf-8", "cp1252"):  # cp1252: the default of Windows
+    for encoding in ("utf-8", "cp1252"):  # cp1252: the default of Windows before Python 3.15
         yield f"Opened as {encoding} text: {read_as_text(head, encoding)}"
 
 
 def show_reply(response: requests.Response, data: bytes) -> Iterator[str]:
     """Yield what was sent and what came in: httpbin echoes text plain, other bytes in base64."""
-    yield f"POST {response.url}: {response.status_code} {response.reason}"
+    replies = [*response.history, response]  # a redirect may have made a GET of our POST
+    for reply in replies:
+        yield f"{reply.request.method} {reply.url}: {reply.status_code} {reply.reason}"
     for name in ("Content-Type", "Content-Length"):
-        yield f"{name}: {response.request.headers[name]}"
-    if not response.text.startswith("{"):
-        return  # not httpbin
-    reply = response.json()
-    for name, value in reply["form"].items():
+        yield f"{name}: {replies[0].request.headers[name]}"
+    if '"files": {' not in response.text:
+        return  # not httpbin, or no file came there
+    echoes = response.json()
+    for name, value in echoes["form"].items():
         yield f"received {name}: {value}"
-    for name, echo in reply["files"].items():
+    for name, echo in echoes["files"].items():
         same = echo.encode() == data or echo.endswith("," + base64.b64encode(data).decode())
         yield f"received {name}: {len(data):,} bytes, {'' if same else 'NOT '}the same as on disk"
 
@@ -155,6 +172,8 @@ def explain(error: OSError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
+    if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
+        return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
@@ -169,15 +188,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("file", nargs="?", type=Path, help="what to send (default: a sample)")
     parser.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--show-body", action="store_true", help="print the request, send nothing")
-    parser.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
+    look = parser.add_mutually_exclusive_group()
+    look.add_argument("--show-body", action="store_true", help="print the request, send nothing")
+    look.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
     parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
     args = parser.parse_args(argv)
     if not all("=" in item for item in args.meta):
         parser.error("--meta takes NAME=VALUE")
     metadata = dict(item.split("=", 1) for item in args.meta)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = args.file or SAMPLE
@@ -195,6 +215,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # requests.RequestException is one
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1

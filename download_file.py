@@ -6,7 +6,6 @@ never appears under the final name, and what stood there before still stands.
 Sample run::
 
     $ uv run tests/offline.py download_file.py
-    100 %
     saved image.jpeg: 35,588 bytes
 """
 # /// script
@@ -26,7 +25,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import requests
 
@@ -55,16 +54,21 @@ class DownloadTooLarge(Exception):
     """The body is larger than `max_bytes`."""
 
 
-def check_content(response: requests.Response, head: bytes, expected_prefix: str) -> None:
-    """Raise ContentTypeMismatch unless the header and the first bytes are what was expected."""
+def check_header(response: requests.Response, expected_prefix: str) -> str:
+    """Return the media type; raise ContentTypeMismatch unless it begins as expected."""
     media_type = response.headers.get("Content-Type", "").strip().lower()
-    expected = expected_prefix.lower()
-    if not media_type or not media_type.startswith(expected):
-        raise ContentTypeMismatch(f"{media_type or 'no Content-Type'} instead of {expected}")
-    if expected.startswith("image/") and not IMAGE.match(head):
-        raise ContentTypeMismatch(f"announced as {media_type}, but the bytes are no image")
+    if not media_type or not media_type.startswith(expected_prefix.lower()):
+        got = media_type or "no Content-Type"
+        raise ContentTypeMismatch(f"{got!r} instead of {expected_prefix!r}")
+    return media_type
+
+
+def check_bytes(head: bytes, media_type: str, expected_prefix: str) -> None:
+    """Raise ContentTypeMismatch where the first bytes say that the header lies."""
+    if expected_prefix.lower().startswith("image/") and not IMAGE.match(head):
+        raise ContentTypeMismatch(f"announced as {media_type!r}, but the bytes are no image")
     if HTML.match(head) and "html" not in media_type:
-        raise ContentTypeMismatch(f"announced as {media_type}, but the bytes are an HTML page")
+        raise ContentTypeMismatch(f"announced as {media_type!r}, but the bytes are an HTML page")
 
 
 def open_download(
@@ -80,7 +84,7 @@ def open_download(
     headers |= {"Range": f"bytes={start}-", "If-Range": etag}
     response = requests.get(url, headers=headers, stream=True, timeout=timeout)
     content_range = response.headers.get("Content-Range", "")
-    if response.status_code == 206 and response.headers.get("ETag") == etag:
+    if response.status_code == 206 and find_strong_etag(response) == etag:
         if re.fullmatch(rf"bytes {start}-\d+/\d+", content_range):
             return response, start
     elif response.status_code not in (206, 416):
@@ -104,6 +108,14 @@ def find_strong_etag(response: requests.Response) -> str:
     return etag if etag.startswith('"') and "Content-Encoding" not in response.headers else ""
 
 
+def find_part(part: Path, version: Path, url: str) -> tuple[int, str]:
+    """Return how many bytes of `url` an earlier call left, and the ETag of their version."""
+    if not (part.is_file() and version.is_file()):
+        return 0, ""
+    etag, _, source = version.read_text("utf-8", "replace").partition(" ")
+    return (part.stat().st_size, etag) if source == url else (0, "")
+
+
 def read_head(path: Path) -> bytes:
     """Return the first bytes of a file."""
     with open(path, "rb") as file:
@@ -111,21 +123,19 @@ def read_head(path: Path) -> bytes:
 
 
 def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
-    """Yield the body, never empty-handed; the first chunk is long enough to tell its type."""
-    pending = b""
+    """Yield the body; the first chunk is never missing and long enough to tell its type."""
+    chunks, head = response.iter_content(chunk_size), b""
     try:
-        for chunk in response.iter_content(chunk_size):
-            pending += chunk
-            if len(pending) >= HEAD_BYTES:
-                yield pending
-                pending = b""
+        while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
+            head += chunk
+        yield head
+        yield from chunks
     except (  # cut off, damaged, or stalled (a stall is no requests.ReadTimeout here)
         requests.exceptions.ChunkedEncodingError,
         requests.exceptions.ContentDecodingError,
         requests.ConnectionError,
     ) as error:
         raise IncompleteDownload("the connection broke") from error
-    yield pending
 
 
 def download_file(
@@ -142,33 +152,33 @@ def download_file(
     """Save `url` as `output_path` and return that path; the file is whole, or untouched.
 
     With `resume` a failed call leaves NAME.part and NAME.part.etag for the next one, where the
-    server names the file's version (a strong ETag). `on_progress(bytes_received, total_bytes)`
-    follows each chunk, its total None where the server doesn't tell. Raises ContentTypeMismatch,
-    IncompleteDownload, DownloadTooLarge, requests.RequestException, OSError from the disk.
+    server names the file's version (a strong ETag); one call at a time. `on_progress(
+    bytes_received, total_bytes)` follows each chunk, its total None where the server doesn't
+    tell. Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge,
+    requests.RequestException, OSError from the disk.
     """
     target = Path(output_path)
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder", str(target))
+    if target.exists() and not target.is_file():  # a folder; or a device, which it would replace
+        raise FileExistsError(errno.EEXIST, "not a file", str(target))
     # In the same folder, so that the rename is one step: the old file, then the new one.
     part = target.with_name(f"{target.name}.part" if resume else f".{uuid.uuid4().hex}.part")
-    part_etag = part.with_name(part.name + ".etag")  # stands beside every part worth keeping
-    received = part.stat().st_size if part_etag.exists() and part.exists() else 0
-    etag = part_etag.read_text("latin-1") if received else ""
-    response, received = open_download(url, received, etag, timeout)
-    try:
-        with response:
-            response.raise_for_status()
-            total = find_total(response)
-            if max_bytes is not None and (total or 0) > max_bytes:
-                raise DownloadTooLarge(f"{total:,} bytes, more than {max_bytes:,}")
-            chunks = read_chunks(response, chunk_size)
-            first = next(chunks)
-            check_content(response, read_head(part) if received else first, expected_prefix)
-            if not received:
-                part_etag.unlink(missing_ok=True)  # it belongs to the part that is replaced now
+    version = part.with_name(f"{part.name}.etag")  # stands beside every part worth keeping
+    response, received = open_download(url, *find_part(part, version, url), timeout)
+    with response:
+        response.raise_for_status()
+        media_type = check_header(response, expected_prefix)
+        total = find_total(response)
+        if max_bytes is not None and (total or 0) > max_bytes:
+            raise DownloadTooLarge(f"{total:,} bytes, more than {max_bytes:,}")
+        chunks = read_chunks(response, chunk_size)
+        first = next(chunks)
+        check_bytes((read_head(part) if received else b"") + first, media_type, expected_prefix)
+        if not received:
+            version.unlink(missing_ok=True)  # it belongs to the part that is replaced now
+        try:
             with open(part, "ab" if received else "wb") as file:
                 if resume and (etag := find_strong_etag(response)):
-                    part_etag.write_text(etag, "latin-1")
+                    version.write_text(f"{etag} {url}", "utf-8", "replace")
                 for chunk in itertools.chain([first], chunks):
                     received += len(chunk)
                     if max_bytes is not None and received > max_bytes:
@@ -176,14 +186,14 @@ def download_file(
                     file.write(chunk)
                     if on_progress:
                         on_progress(received, total)
-        if total is not None and received != total:
-            raise IncompleteDownload(f"{received:,} of {total:,} bytes came")
-        part.replace(target)
-        part_etag.unlink(missing_ok=True)
-    except BaseException:
-        if not part_etag.exists():
-            part.unlink(missing_ok=True)
-        raise
+            if total is not None and received != total:
+                raise IncompleteDownload(f"{received:,} of {total:,} bytes came")
+            part.replace(target)
+        except BaseException:  # Ctrl-C, too
+            if not version.exists():
+                part.unlink(missing_ok=True)
+            raise
+    version.unlink(missing_ok=True)
     return target
 
 
@@ -196,7 +206,7 @@ def print_progress(bytes_received: int, total_bytes: int | None) -> None:
 
 def choose_name(url: str) -> str:
     """Return a free and harmless name in the current folder from the URL's last part."""
-    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    name = unquote(re.split(r"[?#]", url)[0].rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].strip(".-") or "download"
     if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", name, re.IGNORECASE):  # Windows devices
         name = f"_{name}"
@@ -207,15 +217,21 @@ def choose_name(url: str) -> str:
     return name
 
 
-def explain(error: OSError) -> str:
+def explain(error: Exception) -> str:
     """Return in one line what happened and what to do."""
+    if isinstance(error, ContentTypeMismatch):
+        return f"{error} - look at it in a browser"
+    if isinstance(error, IncompleteDownload):
+        return f"{error} - run it again (with --resume it goes on)"
+    if isinstance(error, DownloadTooLarge):
+        return f"{error} - allow more with --max-bytes"
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
         return f"{error} - check the address"
-    return f"{error.filename or 'disk'}: {error.strerror} - save it elsewhere (-o)"
+    return f"can't save it ({error.strerror}) - save it elsewhere (-o)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -244,17 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except ContentTypeMismatch as error:
-        print(f"error: {error} - look at it in a browser", file=sys.stderr)
-        return 1
-    except IncompleteDownload as error:
-        print(f"error: {error} - run it again (with --resume it goes on)", file=sys.stderr)
-        return 1
-    except DownloadTooLarge as error:
-        print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)
-        return 1
-    except OSError as error:  # requests.RequestException is one
-        print(f"error: {explain(error)}", file=sys.stderr)
+    except (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)  # requests.RequestException is an OSError
         return 1
     return 0
 

@@ -21,12 +21,14 @@ Sample run::
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import requests
@@ -51,8 +53,9 @@ def print_progress(bytes_sent: int, total_bytes: int) -> None:
     step = percent if on_terminal else percent // 10
     if step and step != _shown:
         end = "\r" if on_terminal and percent < 100 else "\n"
-        print(f"{percent:3d} %", end=end, file=sys.stderr, flush=True)
-    _shown = step
+        with suppress(BrokenPipeError):  # urllib3 would blame the server and cut the body short
+            print(f"{percent:3d} %", end=end, file=sys.stderr, flush=True)
+    _shown = step if bytes_sent < total_bytes else 0  # the next file begins anew
 
 
 class ProgressFileReader:
@@ -77,6 +80,8 @@ class ProgressFileReader:
         self.path = Path(path)
         self.chunk_size = chunk_size
         self.on_progress = on_progress
+        if self.path.exists() and not self.path.is_file():  # a pipe has no size to announce
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         with open(path, "rb") as file:  # a file that can't be opened is told here, before HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
 
@@ -87,7 +92,10 @@ class ProgressFileReader:
         bytes_sent = 0
         with open(self.path, "rb") as file:
             while bytes_sent < self.total_bytes:
-                chunk = file.read(min(self.chunk_size, self.total_bytes - bytes_sent))
+                try:
+                    chunk = file.read(min(self.chunk_size, self.total_bytes - bytes_sent))
+                except OSError as error:  # requests would take it for one of the network's
+                    raise FileChanged(f"{self.path.name}: {error.strerror}") from error
                 if not chunk:
                     raise FileChanged(f"{self.path.name} shrank while it was being sent")
                 yield chunk
@@ -165,7 +173,7 @@ def explain(error: OSError) -> str:
             f"{error.response.status_code} {error.response.reason} - check the address and the size"
         )
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
-        return "the server hung up - the file may be larger than it takes"
+        return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
@@ -186,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.chunk_size < 1:
         parser.error("--chunk-size is at least 1 byte")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = args.file
@@ -204,6 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except FileChanged as error:
         print(f"error: {error} - try again when nothing writes to it", file=sys.stderr)
         return 1

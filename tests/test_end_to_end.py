@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,21 +126,23 @@ def test_ctrl_c_ends_with_130_and_no_traceback(script: str, tmp_path: Path) -> N
 
 def find_transcripts() -> Iterator[tuple[str, str, str]]:
     """Yield (where, command, output) of each run that a docstring or the README shows."""
-    texts = {"README.md": (ROOT / "README.md").read_text(encoding="utf-8")}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    texts = [
+        ("README.md", text) for text in re.findall(r"^```console\n(.+?)^```", readme, re.M | re.S)
+    ]
     for script in SCRIPTS:
         module = ast.parse((ROOT / script).read_text(encoding="utf-8"))
-        texts[script] = (ast.get_docstring(module) or "").replace("\n    ", "\n") + "\n"
-    for where, text in texts.items():
-        runs = re.findall(
-            r"^\$ (uv run tests/offline\.py .+)\n((?:.+\n)*?)(?=```|\$ |\n|\Z)", text, re.MULTILINE
-        )
-        for command, output in runs:
+        docstring = ast.get_docstring(module) or ""
+        texts.append((script, textwrap.dedent(docstring.partition("Sample run::\n\n")[2])))
+    for where, text in texts:
+        for run in re.split(r"^\$ ", text, flags=re.M)[1:]:
+            command, _, output = run.partition("\n")
             yield where, command, output
 
 
 def normalize(output: str) -> str:
     """Return the output without what differs from run to run."""
-    lines = [line for line in output.splitlines() if not line.startswith("offline: ")]
+    lines = [line for line in output.rstrip().splitlines() if not line.startswith("offline: ")]
     done = sorted(line for line in lines if line.startswith("OK "))  # in order of completion
     lines = [done.pop(0) if line.startswith("OK ") else line for line in lines]
     text = "\n".join(lines)
