@@ -104,13 +104,11 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> Iterator[
     """Yield the request that `upload_file` would send, part by part; nothing is sent."""
     with open(path, "rb") as handle, requests.Session() as session:
         files = {"file": build_part(path, handle)}
-        upload = requests.Request("POST", url, files=files, data=metadata)
-        request = session.prepare_request(upload)
-        handle.seek(0)  # that has read the file to its end
-        mixed = requests.Request("POST", url, files=files, json={"caption": "me"}).prepare()
+        request = session.prepare_request(requests.Request("POST", url, files=files, data=metadata))
+    mixed = requests.Request("POST", url, files={"file": b""}, json={"caption": "me"}).prepare()
     assert isinstance(request.body, bytes) and isinstance(mixed.body, bytes)  # noqa: PT018
     yield f"{request.method} {request.path_url} HTTP/1.1"
-    yield f"Host: {urlsplit(request.url).netloc}"  # http.client adds it when it sends
+    yield f"Host: {urlsplit(url).netloc}"  # http.client adds it when it sends
     yield "".join(f"{name}: {value}\n" for name, value in request.headers.items())
     delimiter = b"--" + request.headers["Content-Type"].partition("boundary=")[2].encode()
     for part in request.body.split(delimiter)[1:]:

@@ -9,7 +9,7 @@ Sample run::
     OK clip.mp4: 200
     OK invoice.pdf: 200
     OK notes.txt: 200
-    3 sent, 0 failed: 14,210 bytes in 0.05 s
+    3 sent, 0 failed: 32,328 bytes in 0.05 s
 """
 # /// script
 # requires-python = ">=3.10"
@@ -85,7 +85,7 @@ def read_retry_after(response: requests.Response) -> float:
 def read_file(path: Path) -> bytes:
     """Return a file's bytes; raises ValueError for what `files=` should not be given."""
     if not path.is_file():  # asked before opening: a FIFO would wait for ever
-        raise ValueError("no such file")
+        raise ValueError("not a file" if path.exists() else "no such file")
     with open(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
@@ -116,6 +116,19 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
     return response
 
 
+def explain(error: OSError | ValueError) -> str:
+    """Return in a few words why a file was not uploaded."""
+    if isinstance(error, requests.HTTPError):
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
+        return "the server hung up; the file may be larger than it takes"
+    if isinstance(error, requests.ConnectionError):
+        return CANT_CONNECT
+    return getattr(error, "strerror", None) or str(error)
+
+
 def upload_single_file(
     path: str | Path, url: str = UPLOAD_URL, *, timeout: tuple[float, float] = TIMEOUT_SECONDS
 ) -> UploadResult:
@@ -127,25 +140,28 @@ def upload_single_file(
         data = read_file(path)
         name = path.name.encode(errors="replace").decode()  # Linux allows undecodable names
         status = post_bytes(name, data, url, timeout).status_code
-    except requests.HTTPError as failure:
-        status = failure.response.status_code
-        error = f"{status} {failure.response.reason}"
-    except requests.ConnectionError:
-        error = CANT_CONNECT
-    except requests.RequestException as failure:
-        error = str(failure)
-    except OSError as failure:
-        error = failure.strerror
-    except ValueError as failure:
-        error = str(failure)
+    except (OSError, ValueError) as failure:  # requests.RequestException is an OSError
+        error = explain(failure)
+        if isinstance(failure, requests.HTTPError):
+            status = failure.response.status_code
     return UploadResult(path, error is None, status, error, len(data), time.monotonic() - started)
+
+
+def submit(pool: Executor, path: str | Path, url: str) -> Future[UploadResult]:
+    """Hand a file to a worker; a pool that takes no more is that file's result."""
+    try:
+        return pool.submit(upload_single_file, path, url)
+    except RuntimeError as error:  # BrokenExecutor, or shut down
+        refused: Future[UploadResult] = Future()
+        refused.set_exception(error)
+        return refused
 
 
 def take_result(future: Future[UploadResult], path: Path) -> UploadResult:
     """Return what a worker found, or, when the worker itself died, that."""
     try:
         return future.result()
-    except Exception as error:  # whatever an executor raises must cost one file, not the batch
+    except BaseException as error:  # a worker's own, Ctrl-C too: it costs one file, not the batch
         return UploadResult(path, False, None, f"{type(error).__name__}: {error}", 0, 0.0)
 
 
@@ -159,31 +175,39 @@ def upload_files(
     """Yield one result for each of `paths`, as they complete.
 
     At most `4 * max_workers` paths are taken and not yet returned, so `paths` may be an endless
-    generator. `executor` is any other concurrent.futures.Executor to run the uploads; it is not
-    shut down. After Ctrl-C nothing new starts; what is under way is still yielded.
+    generator; what it raises comes after the results of what it gave. `executor` is any other
+    concurrent.futures.Executor to run the uploads, as Dask's Client.get_executor(pure=False); it
+    is not shut down. After Ctrl-C nothing new starts; what is under way is still yielded, then
+    comes KeyboardInterrupt.
     """
+    if max_workers < 1:
+        raise ValueError("max_workers is at least 1")
     pool = executor or ThreadPoolExecutor(max_workers)
     to_do = iter(paths)
     in_flight: dict[Future[UploadResult], Path] = {}
-    interrupted = False
+    failure: BaseException | None = None
     try:
         while True:
-            for path in islice(to_do, 4 * max_workers - len(in_flight)):
-                in_flight[pool.submit(upload_single_file, path, url)] = Path(path)
-            if not in_flight:
-                break
+            done: set[Future[UploadResult]] = set()
             try:
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                if interrupted:  # for the second time: don't wait for answers either
-                    raise
-                interrupted, to_do = True, iter(())
-                in_flight = {job: path for job, path in in_flight.items() if not job.cancel()}
-                continue
+                for path in islice(to_do, 4 * max_workers - len(in_flight)):
+                    in_flight[submit(pool, path, url)] = Path(path)
+                    if any(future.done() for future in in_flight):
+                        break  # first return that: the next path may be long in coming
+                done = wait(in_flight, return_when=FIRST_COMPLETED).done
+            except KeyboardInterrupt as error:
+                failure, to_do = error, iter(())
+                for future in [*in_flight]:
+                    if future.cancel():  # it was still waiting for a worker
+                        del in_flight[future]
+            except Exception as error:  # of `paths`, raised below
+                failure, to_do = error, iter(())
+            if not done and not in_flight:
+                break
             for future in done:
                 yield take_result(future, in_flight.pop(future))
-        if interrupted:
-            raise KeyboardInterrupt
+        if failure:
+            raise failure
     finally:
         for future in in_flight:
             future.cancel()
@@ -195,15 +219,18 @@ def find_files(names: Iterable[str]) -> list[Path]:
     """Return the files that names, folders and patterns stand for (Windows expands no *)."""
     files: list[Path] = []
     for name in names:
-        pattern = f"{glob.escape(name)}/*" if Path(name).is_dir() else name
-        found = [name] if Path(name).is_file() else sorted(glob.glob(pattern, recursive=True))
+        # What exists is no pattern, even when it is called photo[1].jpg.
+        pattern = f"{glob.escape(name)}/*" if os.path.lexists(name) else name
+        found = sorted(glob.glob(pattern, recursive=True))
+        found = [path for path in found if not os.path.isdir(path)]  # noqa: PTH112 - never raises
         files += map(Path, found or [name])
     return files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description="Upload many files at once.",
+        description="Upload many files at once; pause where the server asks for it "
+        f"(429, 503; {MAX_PAUSE_SECONDS} s at most). Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
     parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB")
@@ -214,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--workers is at least 1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace")
+    paths: list[Path] = []
     results: list[UploadResult] = []
     exit_code = 0
     started = time.monotonic()
@@ -222,13 +250,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             for number in (1, 2, 3):
                 Path(folder, f"doc{number}.txt").write_text(f"document {number}\n")
             args.files = [folder]
-        paths = find_files(args.files or [str(SAMPLES)])
         try:
+            paths = find_files(args.files or [str(SAMPLES)])
             for result in upload_files(paths, args.url, max_workers=args.workers):
                 results.append(result)
                 print(result, flush=True)
         except KeyboardInterrupt:
             exit_code = 130
+        except BrokenPipeError:  # `| head` has read enough
+            sys.stdout = None  # or the end of the program would complain
+            return 1
     failed = sum(not result.ok for result in results)
     size = sum(result.bytes for result in results if result.ok)
     seconds = time.monotonic() - started

@@ -130,11 +130,7 @@ def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]
             head += chunk
         yield head
         yield from chunks
-    except (  # cut off, damaged, or stalled (a stall is no requests.ReadTimeout here)
-        requests.exceptions.ChunkedEncodingError,
-        requests.exceptions.ContentDecodingError,
-        requests.ConnectionError,
-    ) as error:
+    except requests.RequestException as error:  # cut off, damaged, or stalled
         raise IncompleteDownload("the connection broke") from error
 
 
@@ -151,10 +147,10 @@ def download_file(
 ) -> Path:
     """Save `url` as `output_path` and return that path; the file is whole, or untouched.
 
-    With `resume` a failed call leaves NAME.part and NAME.part.etag for the next one, where the
-    server names the file's version (a strong ETag); one call at a time. `on_progress(
-    bytes_received, total_bytes)` follows each chunk, its total None where the server doesn't
-    tell. Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge,
+    With `resume` a failed call leaves its whole chunks as NAME.part, and NAME.part.etag, for the
+    next one, where the server names the file's version (a strong ETag); one call at a time.
+    `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where the server
+    doesn't tell. Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge,
     requests.RequestException, OSError from the disk.
     """
     target = Path(output_path)
@@ -217,21 +213,15 @@ def choose_name(url: str) -> str:
     return name
 
 
-def explain(error: Exception) -> str:
+def explain(error: OSError) -> str:
     """Return in one line what happened and what to do."""
-    if isinstance(error, ContentTypeMismatch):
-        return f"{error} - look at it in a browser"
-    if isinstance(error, IncompleteDownload):
-        return f"{error} - run it again (with --resume it goes on)"
-    if isinstance(error, DownloadTooLarge):
-        return f"{error} - allow more with --max-bytes"
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
         return f"{error} - check the address"
-    return f"can't save it ({error.strerror}) - save it elsewhere (-o)"
+    return f"can't save it ({error.strerror}) - choose another place with -o"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -260,8 +250,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)  # requests.RequestException is an OSError
+    except ContentTypeMismatch as error:
+        print(f"error: {error} - look at it in a browser", file=sys.stderr)
+        return 1
+    except IncompleteDownload as error:
+        print(f"error: {error} - run it again (with --resume it goes on)", file=sys.stderr)
+        return 1
+    except DownloadTooLarge as error:
+        print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)
+        return 1
+    except OSError as error:  # requests.RequestException is one
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0
 

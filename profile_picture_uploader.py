@@ -104,7 +104,10 @@ class ProfilePictureUploader:
     timeout: tuple[float, float] = TIMEOUT_SECONDS
 
     def validate(self, path: str | Path) -> str:
-        """Return the media type that the bytes show; raises InvalidPicture, and only that."""
+        """Return the media type that the bytes show; raises InvalidPicture, and only that.
+
+        One gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
+        """
         return self._decode(self._read(path))[0]
 
     def prepare(self, path: str | Path) -> PreparedPicture:
@@ -118,18 +121,10 @@ class ProfilePictureUploader:
         if self.keep_original:
             changes = ["original bytes kept"]
         else:
-            profile = picture.info.get("icc_profile")
-            kept = {"transparency"} & picture.info.keys()
-            picture.info = {key: picture.info[key] for key in kept}
-            clean = io.BytesIO()
-            picture.save(clean, media_type.removeprefix("image/"), quality=90, icc_profile=profile)
-            data = clean.getvalue()
-            if len(data) > self.max_bytes:
-                raise InvalidPicture(f"over {self.max_bytes:,} bytes when re-encoded")
+            data = self._encode(picture, media_type)
             changes.append(f"{picture.width}x{picture.height} kept")
-        return PreparedPicture(
-            data, safe_filename(Path(path).name, media_type), media_type, changes
-        )
+        filename = safe_filename(Path(path).name, media_type)
+        return PreparedPicture(data, filename, media_type, changes)
 
     def send(self, picture: PreparedPicture, user_id: str, /, **metadata: str) -> requests.Response:
         """Send a prepared picture with `user_id` and `metadata` as form fields (RFC 7578)."""
@@ -152,7 +147,7 @@ class ProfilePictureUploader:
     def _read(self, path: str | Path) -> bytes:
         try:
             if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
-                raise InvalidPicture("not a regular file" if Path(path).exists() else "no such file")
+                raise InvalidPicture("not a file" if Path(path).exists() else "no such file")
             with open(path, "rb") as file:
                 data = file.read(self.max_bytes + 1)
         except OSError as error:
@@ -183,6 +178,20 @@ class ProfilePictureUploader:
             raise InvalidPicture(f"over {self.max_pixels:,} pixels") from error
         except Exception as error:  # on damaged data Pillow raises nearly anything
             raise InvalidPicture("damaged or cut off") from error
+
+    def _encode(self, picture: Image.Image, media_type: str) -> bytes:
+        """Return the picture in the same format: its pixels, its colour profile, nothing else."""
+        profile = picture.info.get("icc_profile")
+        kept = {"transparency"} & picture.info.keys()
+        picture.info = {key: picture.info[key] for key in kept}
+        clean = io.BytesIO()
+        try:
+            picture.save(clean, media_type.removeprefix("image/"), quality=90, icc_profile=profile)
+        except (OSError, ValueError) as error:  # an animated WebP may be wider than a still one
+            raise InvalidPicture(f"can't be re-encoded ({error})") from error
+        if clean.tell() > self.max_bytes:
+            raise InvalidPicture(f"over {self.max_bytes:,} bytes when re-encoded")
+        return clean.getvalue()
 
 
 def explain(error: requests.RequestException) -> str:

@@ -59,16 +59,21 @@ class TextBox(NamedTuple):
 
     def words(self) -> Iterator[tuple[str, float, float, float, float]]:
         """Yield each word with left, top, width, height; the box is shared out by letters."""
+        top_left, top_right, bottom_right, bottom_left = self.corners
         for match in re.finditer(r"\S+", self.text):
-            quad = [self._along(edge, match.span()[edge in (1, 2)]) for edge in range(4)]
-            left, top = min(x for x, _ in quad), min(y for _, y in quad)
-            right, bottom = max(x for x, _ in quad), max(y for _, y in quad)
+            corners = [
+                point_between(start, end, letters / len(self.text))
+                for start, end in ((top_left, top_right), (bottom_left, bottom_right))
+                for letters in match.span()
+            ]
+            left, top = map(min, zip(*corners, strict=True))
+            right, bottom = map(max, zip(*corners, strict=True))
             yield match[0], left, top, right - left, bottom - top
 
-    def _along(self, corner: int, letters: int) -> Point:
-        start, end = (self.corners[0:2], self.corners[3:1:-1])[corner in (2, 3)]
-        share = letters / len(self.text)
-        return (start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1]))
+
+def point_between(start: Point, end: Point, share: float) -> Point:
+    """Return the point at a share of the way."""
+    return (start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1]))
 
 
 class Reading(NamedTuple):

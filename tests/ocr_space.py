@@ -229,7 +229,7 @@ def open_picture(data: bytes) -> Image.Image:
                 raise DamagedPictureError(
                     "Image dimensions are too large! Max image dimensions supported: 10000 x 10000."
                 )
-            picture.load()  # the engine would read what it can of half a JPEG, and say nothing
+            # This decodes all of it; the engine would read half a JPEG and say nothing.
             upright = ImageOps.exif_transpose(picture)
     except PILLOW_ERRORS as error:
         raise DamagedPictureError("The picture is damaged or of an unknown kind.") from error

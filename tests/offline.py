@@ -137,12 +137,10 @@ class Connection(WSGIRequestHandler):
         try:
             super().run_wsgi()
         finally:
-            if self.body is None or not self.body.is_exhausted:
-                self.close_connection = True  # what follows is not the next request
             self.rfile, self.body = stream, None
 
     def send_header(self, keyword: str, value: str) -> None:
-        """Keep the connection open, against werkzeug's habit, when the body was read."""
+        """Keep the connection open, against werkzeug's habit, unless a body was left unread."""
         if (keyword, value) != ("Connection", "close") or not (
             self.body and self.body.is_exhausted
         ):
@@ -398,6 +396,7 @@ def serve(server: PracticeServer) -> int:
     for name, value in server.environment.items():
         print(f"{command} {name}={value}", flush=True)
     say("paste these lines into another terminal; Ctrl-C stops the server")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in some backgrounds
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
