@@ -96,7 +96,7 @@ def httpbin_application(environ: WSGIEnvironment, start_response: StartResponse)
     # ends the input where the last chunk ends.
     environ["SERVER_SOFTWARE"] = "gunicorn/practice"
     logging.getLogger("httpbin").setLevel(logging.ERROR)  # it misses flasgger, we don't
-    import httpbin  # half a second, paid while the script starts
+    import httpbin  # takes half a second, which OCR alone need not wait for
 
     response: Iterable[bytes] = httpbin.app(environ, start_response)
     return response

@@ -1,0 +1,689 @@
+"""Checks of profile_picture_uploader.py: what is let in, what is sent, under which name."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+import unicodedata
+import zlib
+from collections.abc import Callable
+from email.parser import BytesParser
+from email.policy import HTTP
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+from conftest import NOWHERE, ROOT, SAMPLES
+from offline import PracticeServer
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+import profile_picture_uploader
+from profile_picture_uploader import (
+    InvalidPicture,
+    PreparedPicture,
+    ProfilePictureUploader,
+    safe_filename,
+)
+
+URL = "https://upload.example/post"
+FORMATS = {
+    "avatar.jpg": "image/jpeg",
+    "avatar.png": "image/png",
+    "avatar.gif": "image/gif",
+    "avatar.webp": "image/webp",
+}
+EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
+Validate = Callable[[Path], object]
+posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
+
+
+def encode(picture: Image.Image, format_: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def save(folder: Path, data: bytes, name: str = "me.jpg") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def prepare(folder: Path, data: bytes, **options: Any) -> PreparedPicture:
+    """Prepare a picture given as bytes."""
+    return ProfilePictureUploader(URL, **options).prepare(save(folder, data))
+
+
+def decode(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def quarters(mode: str = "RGB") -> Image.Image:
+    """A picture of 60x40 that shows how it is turned: red, green, blue and black quarters."""
+    picture = Image.new("RGB", (60, 40))
+    picture.paste("red", (0, 0, 30, 20))
+    picture.paste("lime", (30, 0, 60, 20))
+    picture.paste("blue", (0, 20, 30, 40))
+    return picture.convert(mode)
+
+
+def corners(picture: Image.Image) -> str:
+    """Return the colours at the four corners, clockwise from the top left."""
+    width, height = picture.size
+    names = ""
+    for x, y in ((5, 5), (width - 5, 5), (width - 5, height - 5), (5, height - 5)):
+        red, green, blue = picture.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes()
+        names += "R" if red > 128 else "G" if green > 128 else "B" if blue > 128 else "K"
+    return names
+
+
+def capture(path: Path, **options: Any) -> dict[str, Any]:
+    """Upload to a mocked server as user 42; return the parts of the request that it got."""
+    with responses.RequestsMock() as mock:
+        mock.post(URL)
+        ProfilePictureUploader(URL, **options).upload(path, "42")
+        request = mock.calls[0].request
+    assert isinstance(request.body, bytes)
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + request.body)
+    return {
+        str(part.get_param("name", header="Content-Disposition")): part
+        for part in message.iter_parts()
+    }
+
+
+def check_refused(path: Path, reason: str = "", **options: Any) -> None:
+    """Fail unless validate refuses the file for that reason and upload sends nothing."""
+    uploader = ProfilePictureUploader(URL, **options)
+    with pytest.raises(InvalidPicture, match=reason):
+        uploader.validate(path)
+    with responses.RequestsMock() as mock, pytest.raises(InvalidPicture):
+        uploader.upload(path, "42")
+    assert not mock.calls
+
+
+# --- magic bytes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_accepts_the_four_formats(name: str) -> None:
+    uploader = ProfilePictureUploader(URL)
+    assert uploader.validate(SAMPLES / name) == FORMATS[name]
+    picture = uploader.prepare(SAMPLES / name)
+    assert (picture.filename, picture.media_type) == (name, FORMATS[name])
+    assert Image.MIME[decode(picture.data).format or ""] == FORMATS[name]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_believes_the_bytes_and_not_the_extension(name: str, tmp_path: Path) -> None:
+    for wrong_name in ("me.jpg", "me.png", "me.txt", "me"):
+        path = save(tmp_path, (SAMPLES / name).read_bytes(), wrong_name)
+        picture = ProfilePictureUploader(URL).prepare(path)
+        assert picture.media_type == FORMATS[name], "Hint: look at the magic bytes"
+        assert picture.filename == "me" + Path(name).suffix
+
+
+JPEG = encode(quarters(), "JPEG")
+PNG = encode(quarters(), "PNG")
+GIF = encode(quarters(), "GIF")
+WEBP = encode(quarters(), "WEBP")
+NOT_ON_THE_LIST = {
+    "HTML": (SAMPLES / "not_a_picture.jpg").read_bytes(),
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+    "PDF": b"%PDF-1.7\n",
+    "a script": b"#!/bin/sh\n",
+    "BMP": encode(quarters(), "BMP"),
+    "TIFF": encode(quarters(), "TIFF"),
+    "ICO": encode(quarters(), "ICO"),
+    "HEIC": b"\x00\x00\x00\x18ftypheic" + bytes(64),
+    "WAV": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(28),
+    "a JPEG after a space": b" " + JPEG,
+    "a PNG that went through text mode": PNG.replace(b"\r\n", b"\n"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_ON_THE_LIST)
+def test_refuses_what_is_only_called_a_picture(what: str, tmp_path: Path) -> None:
+    check_refused(save(tmp_path, NOT_ON_THE_LIST[what]), "not a JPEG, PNG, GIF or WebP picture")
+
+
+# --- decoding is the proof ---------------------------------------------------------------------
+
+DAMAGED = {
+    "half a JPEG": JPEG[: len(JPEG) // 2],
+    "half a PNG": PNG[: len(PNG) // 2],
+    "half a GIF": GIF[: len(GIF) // 2],
+    "half a WebP": WEBP[: len(WEBP) // 2],
+    "a bare JPEG signature": b"\xff\xd8\xff",
+    "a bare PNG signature": b"\x89PNG\r\n\x1a\n",
+    "a bare GIF signature": b"GIF89a",
+    "a bare WebP signature": b"RIFF\x04\x00\x00\x00WEBP",
+    "a script behind a signature": b"\xff\xd8\xff<?php system($_GET['c']); ?>",
+}
+
+
+def check_damage_is_seen(validate: Validate, folder: Path) -> None:
+    """Fail unless `validate` takes whole pictures and raises for every damaged one."""
+    for whole in (JPEG, PNG, GIF, WEBP):
+        validate(save(folder, whole))
+    for what, data in DAMAGED.items():
+        try:
+            validate(save(folder, data))
+        except Exception as error:  # a wrong solution may raise what Pillow raises
+            if isinstance(error, InvalidPicture | OSError):
+                continue
+        raise AssertionError(f"{what} was accepted. Hint: load() decodes, verify() and names don't")
+
+
+def validate_by_extension(path: Path) -> None:
+    if path.suffix != ".jpg":
+        raise InvalidPicture
+
+
+def validate_by_signature(path: Path) -> None:
+    if not path.read_bytes().startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF")):
+        raise InvalidPicture
+
+
+def validate_by_verify(path: Path) -> None:
+    with Image.open(path) as picture:
+        picture.verify()
+
+
+def test_refuses_what_does_not_decode_to_the_end(tmp_path: Path) -> None:
+    check_damage_is_seen(ProfilePictureUploader(URL).validate, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [validate_by_extension, validate_by_signature, validate_by_verify]
+)
+def test_the_check_of_the_damage_sees_a_shallow_look(wrong: Validate, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="Hint: load"):
+        check_damage_is_seen(wrong, tmp_path)
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_says_that_the_file_is_damaged(what: str, tmp_path: Path) -> None:
+    check_refused(save(tmp_path, DAMAGED[what]), "^damaged or cut off$")
+
+
+def make_png_bomb(side: int) -> bytes:
+    """Return a small PNG of side x side black pixels, a bit each."""
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes((side // 8 + 1) * side), 9))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [*chunks, (b"IEND", b"")]
+    )
+
+
+@pytest.mark.parametrize("side", [6400, 10_000, 14_200])
+def test_refuses_a_small_file_that_holds_a_huge_picture(side: int, tmp_path: Path) -> None:
+    bomb = make_png_bomb(side)
+    assert len(bomb) < 30_000
+    check_refused(save(tmp_path, bomb), "over 40,000,000 pixels")
+
+
+def test_the_pixel_cap_is_the_largest_that_passes(tmp_path: Path) -> None:
+    assert prepare(tmp_path, PNG, max_pixels=60 * 40).media_type == "image/png"
+    check_refused(save(tmp_path, PNG), "over 2,399 pixels", max_pixels=60 * 40 - 1)
+
+
+# --- the file behind the path ------------------------------------------------------------------
+
+
+def test_the_size_cap_is_the_largest_that_passes(tmp_path: Path) -> None:
+    data = JPEG + bytes(10_000)
+    assert prepare(tmp_path, data, max_bytes=len(data)).media_type == "image/jpeg"
+    check_refused(save(tmp_path, data), f"over {len(data) - 1:,} bytes", max_bytes=len(data) - 1)
+
+
+def test_what_is_sent_keeps_to_the_size_cap_too(tmp_path: Path) -> None:
+    small = encode(Image.effect_noise((200, 200), 80), "JPEG", quality=20)
+    path = save(tmp_path, small)
+    with pytest.raises(InvalidPicture, match="bytes when re-encoded"):
+        ProfilePictureUploader(URL, max_bytes=len(small)).prepare(path)
+    kept = ProfilePictureUploader(URL, max_bytes=len(small), keep_original=True).prepare(path)
+    assert kept.data == small
+
+
+def test_says_what_is_wrong_with_a_file_that_is_none(tmp_path: Path) -> None:
+    check_refused(save(tmp_path, b""), "^empty$")
+    check_refused(tmp_path, "^not a file$")
+    check_refused(tmp_path / "missing.jpg", "^no such file$")
+    check_refused(tmp_path / "a\0b.jpg", "^no such file$")
+    check_refused(tmp_path / ("x" * 300 + ".jpg"))
+
+
+@posix_only
+def test_a_pipe_or_a_device_never_makes_it_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", tmp_path / "link.jpg", Path("/dev/zero")):
+        checked = threading.Event()
+
+        def check(path: Path = path, checked: threading.Event = checked) -> None:
+            check_refused(path, "^not a file$")
+            checked.set()
+
+        thread = threading.Thread(target=check, daemon=True)
+        thread.start()
+        assert checked.wait(20), f"{path.name} was not refused. Hint: ask before opening"
+        thread.join()
+
+
+@posix_only
+def test_a_link_to_a_picture_is_that_picture(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(SAMPLES / "avatar.gif")
+    picture = ProfilePictureUploader(URL).prepare(tmp_path / "link.png")
+    assert (picture.filename, picture.media_type) == ("link.gif", "image/gif")
+
+
+@posix_only
+def test_refuses_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = save(tmp_path, JPEG)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root may read everything")
+    check_refused(path, "can't be read")
+
+
+# --- what is sent: a clean copy ----------------------------------------------------------------
+
+
+def make_exif(orientation: int = 1) -> Image.Exif:
+    """Return EXIF data with a position and a maker, as a phone writes them."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "SECRET"
+    position = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    position[ExifTags.GPS.GPSLatitudeRef] = "N"
+    position[ExifTags.GPS.GPSLatitude] = (48.0, 51.0, 30.0)
+    return exif
+
+
+def test_the_position_is_gone_from_what_arrives_and_the_picture_is_upright(
+    server: PracticeServer,
+) -> None:
+    with Image.open(SAMPLES / "avatar.jpg") as original:
+        exif = original.getexif()
+        assert exif.get_ifd(ExifTags.IFD.GPSInfo), "the sample has lost its position"
+        assert exif[ExifTags.Base.Orientation] == 6, "the sample has lost its orientation"
+        size = original.size
+    uploader = ProfilePictureUploader(f"{server.url}/post")
+    echo = uploader.upload(SAMPLES / "avatar.jpg", "ada", caption="früh").json()
+    assert echo["form"] == {"user_id": "ada", "caption": "früh"}
+    media_type, _, data = echo["files"]["file"].partition(";base64,")
+    assert media_type == "data:image/jpeg"
+    arrived = decode(base64.b64decode(data))
+    assert not arrived.getexif(), "EXIF, and the position in it, went over the wire"
+    assert arrived.size == size[::-1]
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turns_every_orientation_upright(orientation: int, format_: str, tmp_path: Path) -> None:
+    data = encode(quarters(), format_, exif=make_exif(orientation), quality=95)
+    picture = prepare(tmp_path, data)
+    # Clockwise from the top left, as the EXIF specification (CIPA DC-008) lays out the 8 values.
+    upright = ["RGKB", "GRBK", "KBRG", "BKGR", "RBKG", "BRGK", "KGRB", "GKBR"][orientation - 1]
+    assert corners(decode(picture.data)) == upright
+    assert ("turned upright" in picture.changes) is (orientation != 1)
+    assert "removed GPS position" in picture.changes
+    assert f"{'60x40' if orientation < 5 else '40x60'} kept" in picture.changes
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path) -> None:
+    picture = prepare(tmp_path, encode(quarters(), "JPEG", exif=make_exif(9)))
+    assert corners(decode(picture.data)) == "RGKB"
+    assert "turned upright" not in picture.changes
+
+
+def test_a_picture_without_a_position_is_not_said_to_have_had_one(tmp_path: Path) -> None:
+    for data in (JPEG, PNG, GIF, WEBP):
+        assert prepare(tmp_path, data).changes == ["60x40 kept"]
+
+
+def make_loaded(format_: str) -> bytes:
+    """Return a picture with SECRET in every place of the format that can hide it."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "SECRET")
+    text.add_itxt("XML:com.adobe.xmp", "<SECRET/>")
+    options: dict[str, dict[str, Any]] = {
+        "JPEG": {"exif": make_exif(), "xmp": b"<SECRET/>", "comment": b"SECRET"},
+        "PNG": {"exif": make_exif(), "pnginfo": text},
+        "GIF": {"comment": b"SECRET"},
+        "WEBP": {"exif": make_exif(), "xmp": b"<SECRET/>"},
+    }
+    tail = b"<?php SECRET ?><script>SECRET</script>"
+    return encode(quarters(), format_, **options[format_]) + tail
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_whatever_hides_in_the_file_is_gone(format_: str, tmp_path: Path) -> None:
+    path = save(tmp_path, make_loaded(format_))
+    assert b"SECRET" in path.read_bytes()
+    sent = capture(path)["file"].get_payload(decode=True)
+    assert b"SECRET" not in sent
+    assert corners(decode(sent)) == "RGKB"
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_keep_original_sends_the_file_byte_for_byte(format_: str, tmp_path: Path) -> None:
+    path = save(tmp_path, make_loaded(format_))
+    part = capture(path, keep_original=True)["file"]
+    assert part.get_payload(decode=True) == path.read_bytes()
+    assert part.get_content_type() == f"image/{format_.lower()}"
+    changes = ProfilePictureUploader(URL, keep_original=True).prepare(path).changes
+    assert changes == ["original bytes kept"]
+
+
+def test_keep_original_checks_all_the_same(tmp_path: Path) -> None:
+    check_refused(save(tmp_path, DAMAGED["half a JPEG"]), "damaged", keep_original=True)
+    check_refused(save(tmp_path, NOT_ON_THE_LIST["SVG"]), "not a JPEG", keep_original=True)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_the_colour_profile_stays(format_: str, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = prepare(tmp_path, encode(quarters(), format_, icc_profile=profile))
+    assert decode(picture.data).info.get("icc_profile") == profile, (
+        "Hint: without its profile a photo from a phone changes its colours"
+    )
+
+
+@pytest.mark.parametrize("keep_original", [False, True])
+def test_sends_what_was_checked_although_the_file_is_swapped_meanwhile(
+    keep_original: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, PNG)
+    decoded = Image.open
+
+    def swap(*arguments: Any, **options: Any) -> Any:
+        path.write_bytes(b"<script>")
+        return decoded(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", swap)
+    sent = capture(path, keep_original=keep_original)["file"].get_payload(decode=True)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"<script>"
+    assert corners(decode(sent)) == "RGKB"
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_is_sent(format_: str, tmp_path: Path) -> None:
+    frames = [quarters().rotate(180), quarters().rotate(90)]
+    data = encode(quarters(), format_, save_all=True, append_images=frames, duration=50)
+    picture = prepare(tmp_path, data)
+    sent = decode(picture.data)
+    assert not getattr(sent, "is_animated", False)
+    assert corners(sent) == "RGKB"
+    assert picture.changes == ["kept the first frame only", "60x40 kept"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "mode"),
+    [
+        ("JPEG", "L"),
+        ("JPEG", "CMYK"),
+        ("PNG", "1"),
+        ("PNG", "L"),
+        ("PNG", "LA"),
+        ("PNG", "P"),
+        ("PNG", "I;16"),
+        ("PNG", "RGBA"),
+        ("GIF", "L"),
+        ("WEBP", "RGBA"),
+    ],
+)
+def test_every_kind_of_pixels_survives(format_: str, mode: str, tmp_path: Path) -> None:
+    original = quarters("L").convert(mode) if mode == "I;16" else quarters(mode)
+    data = encode(original, format_)
+    sent, before = decode(prepare(tmp_path, data).data), decode(data)
+    if mode == "I;16":  # 16 bits don't convert to 8
+        assert sent.tobytes() == before.tobytes()
+        return
+    assert sent.mode == before.mode or format_ == "GIF"
+    pairs = zip(sent.convert("RGB").tobytes(), before.convert("RGB").tobytes(), strict=True)
+    assert sum(abs(a - b) for a, b in pairs) / (60 * 40 * 3) < 3
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF"])
+def test_transparency_stays(format_: str, tmp_path: Path) -> None:
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.paste(0, (0, 0, 4, 8))
+    data = encode(palette, format_, transparency=0)
+    sent = decode(prepare(tmp_path, data).data).convert("RGBA")
+    assert (sent.getpixel((1, 1)), sent.getpixel((6, 6))) == ((255, 0, 0, 0), (0, 0, 255, 255))
+
+
+def test_a_picture_that_cannot_be_encoded_again_is_refused(tmp_path: Path) -> None:
+    frames = [quarters().rotate(90)]
+    data = bytearray(encode(quarters(), "WEBP", save_all=True, append_images=frames))
+    assert data[12:16] == b"VP8X"  # its canvas may be 2**24 wide, a still WebP 16,383
+    data[24:27] = (17_000 - 1).to_bytes(3, "little")
+    with pytest.raises(InvalidPicture, match="can't be re-encoded"):
+        prepare(tmp_path, bytes(data))
+
+
+# --- the request -------------------------------------------------------------------------------
+
+
+def test_upload_sends_exactly_what_prepare_shows(tmp_path: Path) -> None:
+    path = save(tmp_path, make_loaded("PNG"), "Me & you.jpeg")
+    prepared = ProfilePictureUploader(URL).prepare(path)
+    parts = capture(path)
+    part = parts["file"]
+    assert part.get_payload(decode=True) == prepared.data
+    assert part.get_filename() == prepared.filename == "Me & you.png"
+    assert part.get_content_type() == prepared.media_type == "image/png"
+    assert parts["user_id"].get_payload() == "42"
+
+
+def test_metadata_may_have_any_name() -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(URL)
+        uploader = ProfilePictureUploader(URL, timeout=(1, 2))
+        uploader.upload(SAMPLES / "avatar.png", user_id="42", picture="front", url="x", data="y")
+        request = mock.calls[0].request
+    for name in (b"picture", b"url", b"data", b"user_id"):
+        assert b'name="' + name + b'"\r\n' in request.body
+    assert vars(request)["req_kwargs"]["timeout"] == (1, 2)
+
+
+@pytest.mark.parametrize("status", [401, 413, 503])
+def test_raises_for_a_status_that_is_no_success(status: int) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(URL, status=status)
+        with pytest.raises(requests.HTTPError) as caught:
+            ProfilePictureUploader(URL).upload(SAMPLES / "avatar.png", "42")
+    assert caught.value.response.status_code == status
+
+
+# --- a safe file name --------------------------------------------------------------------------
+
+NAMES = {  # as given, and what is left of it
+    "me.png": "me.jpg",
+    "Grüße aus 北京.jpeg": "Grüße aus 北京.jpg",
+    "no extension": "no extension.jpg",
+    "../../etc/passwd": "passwd.jpg",
+    "..\\..\\boot.ini": "boot.jpg",
+    "C:\\Users\\me.png": "me.jpg",
+    "C:me.png": "C_me.jpg",
+    "a.php.jpg": "a_php.jpg",
+    "a.jpg.php": "a_jpg.jpg",
+    ".htaccess": "_htaccess.jpg",
+    "": "picture.jpg",
+    ".": "_.jpg",
+    "..": "_.jpg",
+    "/": "picture.jpg",
+    "   ": "picture.jpg",
+    "-rf.png": "rf.jpg",
+    "~root.png": "root.jpg",
+    " - ~.x.png": "_x.jpg",
+    "a\r\nX-Evil: 1.png": "aX-Evil_ 1.jpg",
+    "a\0b.png": "ab.jpg",
+    'a"b<c>|d?*.png': "a_b_c__d__.jpg",
+    "\u202egnp.exe.jpg": "gnp_exe.jpg",
+    "a\u200db\ufeff.png": "ab.jpg",
+    "a\ud800b.png": "ab.jpg",
+    "a\ue000b\U000e0001.png": "ab.jpg",
+    "a\u2028b\u00a0c.png": "a b c.jpg",
+    "cafe\u0301.png": "café.jpg",
+    "e\u200d\u0301.png": "é.jpg",
+    "trailing .png": "trailing.jpg",
+    "x" * 300 + ".png": "x" * 251 + ".jpg",
+    "é" * 300 + ".png": "é" * 125 + ".jpg",
+    "CON.png": "_CON.jpg",
+    "nul": "_nul.jpg",
+    "Com1.tar.gz": "Com1_tar.jpg",
+    "LPT¹.png": "_LPT¹.jpg",
+    "CONIN$.png": "_CONIN$.jpg",
+    "CON .png": "_CON.jpg",
+    "console.png": "console.jpg",
+}
+
+
+def check_name(name: str) -> None:
+    """Fail unless a file name is safe on Linux, macOS and Windows."""
+    stem, dot, extension = name.rpartition(".")
+    assert stem, "no name before the dot"
+    assert dot + extension in EXTENSIONS.values()
+    assert "." not in stem, "more than one dot"
+    assert len(name.encode()) <= 255
+    assert unicodedata.is_normalized("NFC", name)
+    assert not set(name) & set('/\\:*?"<>|')
+    assert stem[0] not in ".-~ "
+    assert not [letter for letter in name if unicodedata.category(letter)[0] == "C"]
+    assert not re.fullmatch(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]", stem.strip())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_makes_a_name_safe(name: str) -> None:
+    got = safe_filename(name, "image/jpeg")
+    assert got == NAMES[name], f"called safe_filename({name!r}): got {got!r}"
+    check_name(got)
+
+
+def test_the_extension_is_the_one_of_the_media_type() -> None:
+    assert [safe_filename("me.exe", kind) for kind in EXTENSIONS] == [
+        "me.jpg",
+        "me.png",
+        "me.gif",
+        "me.webp",
+    ]
+
+
+def test_any_letter_in_any_place_gives_a_safe_name() -> None:
+    for code in [*range(0x3000), *range(0xD7F0, 0xE010), *range(0xF8F0, 0x10000), 0x1F600, 0xE0041]:
+        for name in (chr(code), f"{chr(code)}a.png", f"a{chr(code)}.png", f"con{chr(code)}"):
+            check_name(safe_filename(name, "image/png"))
+
+
+def test_different_harmless_names_stay_different() -> None:
+    names = ["me", "Me", "me 2", "me_2", "me-2", "mé", "me (2)", "me+you", "me & you", "我", "😀"]
+    assert len({safe_filename(f"{name}.png", "image/png") for name in names}) == len(names)
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def run_main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run main; return the exit code and what it printed to stdout and stderr."""
+    code = profile_picture_uploader.main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def test_prints_what_it_is_what_was_changed_and_what_was_sent(
+    server: PracticeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run_main(capsys, "--url", f"{server.url}/post")
+    assert (code, err) == (0, "")
+    kind, changes, sent = out.splitlines()
+    assert kind == "avatar.jpg is image/jpeg"
+    assert changes == "removed GPS position, turned upright, 3024x4032 kept"
+    assert re.fullmatch(r"sent as avatar\.jpg: [\d,]+ bytes, 200 OK", sent)
+
+
+def test_keeps_the_original_on_demand(
+    server: PracticeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = SAMPLES / "avatar.png"
+    code, out, _ = run_main(capsys, path, "--keep-original", "--url", f"{server.url}/post")
+    assert code == 0
+    size = path.stat().st_size
+    assert out.splitlines()[1:] == [
+        "original bytes kept",
+        f"sent as avatar.png: {size:,} bytes, 200 OK",
+    ]
+
+
+def test_sends_the_user_id(capsys: pytest.CaptureFixture[str]) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(URL)
+        code, _, _ = run_main(capsys, SAMPLES / "avatar.png", "--user-id", "ada", "--url", URL)
+        body = mock.calls[0].request.body
+    assert code == 0
+    assert b'name="user_id"\r\n\r\nada\r\n' in body
+
+
+def check_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run main, which must fail; return its one line."""
+    code, _, err = run_main(capsys, *arguments)
+    assert code == 1
+    assert re.fullmatch("error: .+ - .+\n", err), f"printed {err!r}: not one line with a way out"
+    return err
+
+
+def test_errors_say_what_happened_and_what_to_do(
+    server: PracticeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    html, avatar = SAMPLES / "not_a_picture.jpg", SAMPLES / "avatar.png"
+    offline = "try: uv run tests/offline.py profile_picture_uploader.py\n"
+    assert check_error(capsys, html) == (
+        "error: not_a_picture.jpg: not a JPEG, PNG, GIF or WebP picture - choose another file\n"
+    )
+    assert "missing.jpg: no such file" in check_error(capsys, tmp_path / "missing.jpg")
+    assert ": not a file" in check_error(capsys, tmp_path)
+    assert check_error(capsys, avatar, "--url", NOWHERE) == f"error: can't connect - {offline}"
+    assert "413 " in check_error(capsys, avatar, "--url", f"{server.url}/status/413")
+    assert "no-scheme" in check_error(capsys, avatar, "--url", "no-scheme")
+
+
+def test_names_size_as_the_likely_cause_when_the_server_hangs_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aborted = requests.ConnectionError("('Connection aborted.', ConnectionResetError(104))")
+    with responses.RequestsMock() as mock:
+        mock.post(URL, body=aborted)
+        error = check_error(capsys, SAMPLES / "avatar.png", "--url", URL)
+    assert "larger than the server takes" in error
+
+
+@pytest.mark.slow
+@posix_only
+def test_says_nothing_when_nobody_reads_its_output(server: PracticeServer) -> None:
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "profile_picture_uploader.py")],
+        check=False,
+        env=os.environ | server.environment,
+        stdout=writing_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing_end)
+    assert (process.returncode, process.stderr) == (1, "")
