@@ -80,15 +80,15 @@ class Receipt(TypedDict):
 
 
 class Line(NamedTuple):
-    """A line of the receipt: as printed, simplified for matching, and the amounts in it."""
+    """A line as printed, simplified for the rules, and taken apart at its amounts."""
 
     printed: str
-    text: str
-    amounts: list[tuple[int, int, Decimal]]  # start and end in the text, value
+    text: str  # lower case; a currency is ¤, a word for a total is `total`
+    parts: list[tuple[str, Decimal | None]]  # words and the amount behind them; None at the end
 
 
-class Candidate(NamedTuple):
-    """An amount that might be the total: how much its label says for it, and where it stood."""
+class Labelled(NamedTuple):
+    """An amount, what its label makes of it, and the line of the label."""
 
     weight: int
     kind: str
@@ -96,218 +96,210 @@ class Candidate(NamedTuple):
     printed: str
 
 
-# The words for a total, as OCR reads them and in other countries, all become `total`.
-TOTAL = re.compile(
-    r"t[oa0]ta[1ilk]e?\b|t[oa0]ta[1il]|totaal|totalt|\bttl\b|\btl\b|\bsum\b|summ[ae]\b|\bgesamt\w*"
-    r"|\bimporte?\b|\bi alt\b"
+CURRENCY = re.compile(r"rm|myr|[$£€]|eur(?![a-z])|usd|gbp|chf|fr\. ?(?=\d)|sek|nok|dkk|kr(?![a-z])")
+TOTAL = re.compile(  # as the OCR reads it, and in other languages
+    r"t[oa0]ta(?:al|le|lt|[1il])|(?<![a-z])(?:tt?l|summ?[ae]?|gesamt[a-z]*|importe?|i alt)(?![a-z])"
+    r"|(?<=en)summe"
 )
-# What the words before an amount make of it. The first pattern that fits decides; the amount with
-# the highest weight is the total, of equals the last. Below MIN_WEIGHT no answer is the better one.
+# 1,234.50  1.234,50  1'234.50  1 234,50  .50  45.-  -¤5.00  ¤-5.00  5.00-  and, misread, 12. 80
+# 12-80  1O.OO  RN5.00; but nothing in 1,23,456.00  1.2.345  6.00%  l2.50 (who knows which digit).
+AMOUNT = re.compile(
+    r"(?=[-¤.\do])(?<![\dbilosz'(/-])(?<!\d[.,])(?P<minus>(?:-?¤ ?)?-?)"
+    r"(?P<whole>\d{1,3}(?:[,']\d{3}){1,2}(?=\.)|\d{1,3}(?:[.' ]\d{3}){1,2}(?=,)"
+    r"|[0o]|[1-9][\do]{0,6}|)(?:(?<=[\do])(?:[.,] ?|-)|(?<![^ ¤-])\.)"
+    r"(?P<cents>[\do]{2}|--?)(?!\w|[.,/-]\d| ?%)(?P<minus_behind>-?)"
+)
+LABEL = re.compile(r"[^\W\d_]{3}")  # shorter words stand behind amounts: S, SR, KG
+WORD = re.compile(r"[^\W\d_]{4}")  # and shorter ones than this say nothing: EDC, CAS
+TIP = re.compile(r"tips?\b|gratuity|suggest")  # its lines name totals that nobody owes yet
+
+# What the words before an amount make of it: the first pattern that fits decides. The total is the
+# amount with the highest weight, of equals the last. Weights 1, 2 and 5 are sums: see `add_up`.
 RULES = [
     (kind, weight, re.compile(pattern))
     for kind, weight, pattern in (
-        # What was saved, and the head of a tax table, are no money due.
-        ("offer", 0, r"sav(?:ing|ed)|dis[ck]|rabatt|points?\b|average|summary"),
-        # `CHANGE DUE`: before the rule for `due`.
-        (
-            "change",
-            0,
-            r"change|r[üu]ckgeld|rendu|cambio|resto\b|wisselgeld|växel|byttepenge|veksel",
-        ),
-        # `TOTAL PAID`: what was handed over.
+        # Before `discount`: TOTAL AFTER DISCOUNT.
+        ("total", 4, r"total after dis"),
+        # Saved, counted, or the head of a table; but ITEMS 2 TOTAL is a total.
+        ("other", 0, r"sav(?:ing|ed)|dis[ck]|rabatt|points?\b|average|summary"),
+        ("other", 0, r"(?:qty|quantity|items?\b|count)(?!.{0,20}total)"),
+        # Before `due`: CHANGE DUE.
+        ("change", 0, r"change|r[üu]ckgeld|rendu|cambio|resto\b|wisselgeld|växel|byttepen|veksel"),
+        # Before `total`: TOTAL PAID is what was handed over.
         ("cash", 0, r"total (?:paid|tender)|accepted|received"),
-        # A receipt that rounds, or adds tax, says which total counts.
-        (
-            "total",
-            8,
-            r"total.{0,20}(?:rounded|payable)|rounded total|grand total|nett? total|final total",
-        ),
-        ("total", 8, r"amount (?:due|payable|to be)|after (?:round|adj)|\bdue\b"),
-        (
-            "total",
-            8,
-            r"zu zahlen|zahlbetrag|endbetrag|payer\b|pagar\b|te betalen|att? betal|å betal",
-        ),
-        ("rounding", 0, r"round|avrund|öresut"),
-        (
-            "subtotal",
-            2,
-            r"sub.{0,2}tot|sous.tot|deltotal|zwischentotal|excl|before|without|net\b|netto|\bht\b|imponib",
-        ),
-        ("tax", 0, r"total ?(?:gst|tax|vat)(?! ?inc)|(?:gst|tax|vat) payable"),
+        # Where a receipt rounds or adds tax, one line says which total counts.
+        ("total", 6, r"total.{0,20}(?:rounded|payable)|rounded total|grand total|nett total"),
+        ("total", 6, r"final total|amount (?:due|payable|to be)|after (?:round|adj)|due\b"),
+        ("total", 6, r"to pay\b|payer\b|pagar\b|zu zahlen|zahlbetrag|endbetrag|[etå] betal"),
+        ("rounding", 0, r"round|rundung|avrund|öresut"),
+        # Before `total`: SUBTOTAL, TOTAL EXCL. GST, TOTAL HT.
+        ("subtotal", 0, r"sub.{0,2}total|sous.total|deltotal|zwischentotal|total ht\b|imponib"),
+        ("subtotal", 0, r"excl|before|without|netto"),
+        # Before `total`: TOTAL GST; but TOTAL GST INCL. is a total.
+        ("tax", 0, r"total ?(?:gst|tax|vat)(?! ?inc)|gst payable|tax payable"),
         ("tax", 0, r"^\W*(?:gst|tax|vat|serv|mwst|ust|tva|iva|btw|moms|mva)"),
-        # `TOTAL QTY 3 12.00`: the total only where nothing better is named.
-        ("count", 1, r"qty|quantity|items?\b|count"),
-        ("total", 6, r"total|amount incl"),
-        ("cash", 1, r"\bcash\b|visa|master|paid|pay\b|payment|tender|card|\bbar\b|esp[eè]ces"),
-        ("cash", 1, r"efectivo|kontant"),
+        # TOTAL INCLUDES GST 9.00, or 0.51: the total of some shops, the tax of others.
+        ("total", 3, r"total includ"),
+        ("total", 4, r"total|amount incl"),
+        ("cash", 0, r"cash\b|paid|pay\b|payment|tender|card|visa|master|credit|debit"),
+        ("cash", 0, r"^bar\b|esp[eè]ces|efectivo|kontant|contant"),
     )
 ]
-MIN_WEIGHT = 3
-TIP = re.compile(r"\btips?\b|gratuity|suggest")  # its rows name totals that nobody owes yet
-WORD = re.compile(r"[^\W\d_]{4}")
-CURRENCY_MARK = re.compile(r"rm|myr|[$£€]|(?<![a-z])(?:eur|usd|gbp|chf|sek|nok|dkk|kr\.?)(?![a-z])")
-# 1,234.50  1.234,50  1'234.50  1 234,50  12. 80  -¤ 5.00  5.00-  .50; no 0.5, 1.2.3, 12.50 % or
-# 1,23,456.00. An O for a 0 is the OCR's most frequent slip.
-AMOUNT = re.compile(
-    r"(?<![\d.,'(/-])(?P<minus>-?¤? ?-?)"
-    r"(?P<whole>\d{1,3}(?:[,']\d{3})+(?=\.)|\d{1,3}(?:[.' ]\d{3})+(?=,)|0|[1-9]\d{0,6}|)"
-    r"[.,] ?(?P<cents>[\do]{2})(?!\w|[.,/]\d| ?%)(?P<minus_behind>-?)"
-)
 
 
-def read_line(printed: str) -> Line:
-    """Return the line with its amounts of money found."""
-    text = TOTAL.sub("total", CURRENCY_MARK.sub("¤", printed.lower()))
-    amounts = []
-    for match in AMOUNT.finditer(text):
+def read_lines(text: str) -> list[Line]:
+    """Return the lines of a text, their amounts found."""
+    printed = [" ".join(line.split()) for line in text.splitlines()]
+    simple = TOTAL.sub("total", CURRENCY.sub("¤", "\n".join(printed).lower())).split("\n")
+    return [
+        Line(*line, list(split_at_amounts(line[1]))) for line in zip(printed, simple, strict=False)
+    ]
+
+
+def split_at_amounts(text: str) -> Iterator[tuple[str, Decimal | None]]:
+    """Yield the words before each amount with the amount; at the end, the words without one."""
+    end = 0
+    for match in AMOUNT.finditer("" if TIP.search(text) else text):
         sign = "-" if "-" in match["minus"] + match["minus_behind"] else ""
-        whole = re.sub(r"\D", "", match["whole"])
-        value = Decimal(f"{sign}{whole}.{match['cents'].replace('o', '0')}")
-        amounts.append((match.start(), match.end(), value))
-    return Line(printed, text, amounts)
+        whole, cents = re.sub("[.,' ]", "", match["whole"]), match["cents"].strip("-") or "00"
+        yield text[end : match.start()], Decimal(f"{sign}{whole}.{cents}".replace("o", "0"))
+        end = match.end()
+    yield text[end:], None
 
 
-def classify(label: str) -> tuple[str, int] | None:
-    """Return kind and weight of the rule that fits a label."""
+def classify(words: str) -> tuple[int, str] | None:
+    """Return weight and kind of the rule that fits a label."""
     for kind, weight, pattern in RULES:
-        if pattern.search(label):
-            return kind, weight
+        if pattern.search(words):
+            return weight, kind
     return None
 
 
-def label_amounts(lines: list[Line]) -> Iterator[Candidate]:
-    """Pair amounts with labels: on a line, or a run of labels with the run of amounts below it."""
-    labels: list[tuple[int, str, str]] = []
+def label_amounts(lines: list[Line]) -> Iterator[Labelled]:
+    """Yield the amounts that have a label: in its row, or in a run below a run of labels."""
+    labels: list[tuple[str, str]] = []
     values: list[Decimal] = []
-    for line in [*lines, Line("", "", [])]:
-        here: list[Candidate] = []
-        start = 0
-        for begin, end, value in [] if TIP.search(line.text) else line.amounts:
-            rule = classify(line.text[start:begin])
-            start = end
-            if rule:
-                here.append(Candidate(rule[1], rule[0], value, line.printed))
-            elif here:  # several amounts behind one label: the foot of a table
-                here[-1] = Candidate(1, "table", value, line.printed)
-        if here:
-            yield from here
-            labels, values = [], []
-        elif line.amounts and not WORD.search(AMOUNT.sub("", line.text)):
-            values.append(line.amounts[-1][2])
-        else:
-            # From the end: above the labels and the amounts there may be more of either.
-            for label, value in zip(reversed(labels), reversed(values), strict=False):
-                yield Candidate(label[0], label[1], value, label[2])
-            if values:
+    for printed, _, parts in [*lines, Line("", "", [("end", None)])]:
+        for words, value in parts:
+            is_label = LABEL.search(words)
+            is_end_of_row = value is None and labels and labels[-1][1] is printed
+            if values and (is_label or is_end_of_row):
+                yield from pair(labels, values)
                 labels, values = [], []
-            rule = None if line.amounts else classify(line.text)
-            if rule:
-                labels.append((rule[1], rule[0], line.printed))
-            elif WORD.search(line.text):
-                labels = []
+            if is_label:
+                if value is not None:  # a label in a row stands alone
+                    labels = []
+                labels.append((words, printed))
+            if value is not None:
+                values.append(value)
+
+
+def pair(labels: list[tuple[str, str]], values: list[Decimal]) -> Iterator[Labelled]:
+    """Pair labels with amounts, from the end: the first labels may have had their amounts."""
+    named = []
+    for words, printed in reversed(labels):
+        if rule := classify(words):
+            named.append((*rule, printed))
+        elif WORD.search(words):
+            break
+    if len(set(values)) <= len(named):  # more amounts than labels are columns of a table
+        for (weight, kind, printed), value in zip(named, reversed(values), strict=False):
+            yield Labelled(weight, kind, value, printed)
 
 
 def add_up(named: dict[str, Decimal], row: list[Decimal]) -> Iterator[tuple[int, Decimal]]:
-    """Yield weight and value of each sum that makes a total."""
-    zero = Decimal(0)
-    rounding = named.get("rounding", zero)
-    if "cash" in named:
-        yield 3, abs(named["cash"])
+    """Yield weight and value of each sum that should be the total."""
     if "cash" in named and "change" in named:
-        yield 7, abs(named["cash"]) - abs(named["change"])
-    if "total" in named and rounding:
-        yield 7, named["total"] + rounding
-    if "subtotal" in named:
-        yield 3, named["subtotal"] + named.get("tax", zero) + rounding
-    for total, cash, change in zip(row, row[1:], row[2:], strict=False):
+        yield 5, abs(named["cash"]) - abs(named["change"])
+    if "subtotal" in named and named.keys() & {"tax", "cash", "change"}:  # else tax may follow
+        zero = Decimal(0)
+        yield 1, named["subtotal"] + named.get("tax", zero) + named.get("rounding", zero)
+    for total, cash, change in zip(row, row[1:], row[2:], strict=False):  # whatever their labels
         if change >= 0 and total == abs(cash) - change:
-            yield 4, total
+            yield 2, total
 
 
 def find_total(lines: list[Line]) -> tuple[Decimal | None, str]:
     """Return the total and the line that it came from."""
-    best: dict[Decimal, tuple[int, str]] = {}
-    named: dict[str, Decimal] = {}
-    for weight, kind, value, printed in label_amounts(lines):
-        named[kind] = value + (named.get(kind, Decimal(0)) if kind == "tax" else 0)
-        if value and weight >= best.get(value, (0, ""))[0]:
-            best.pop(value, None)  # the last of equals goes to the end
-            best[value] = (weight, printed)
-    row = [(value, line.printed) for line in lines for _, _, value in line.amounts]
-    where = dict(row)
+    labelled = list(label_amounts(lines))
+    named = {kind: value for _, kind, value, _ in labelled}
+    row = [(value, line.printed) for line in lines for _, value in line.parts if value is not None]
+    where = dict(row) | {value: printed for _, _, value, printed in sorted(labelled)}
     for weight, value in add_up(named, [value for value, _ in row]):
-        if value > 0 and value in where:  # a sum that is not printed is a misread amount
-            old, printed = best.get(value, (0, where[value]))
-            best[value] = (max(weight, old), printed)
-    total = max(reversed(best), key=lambda value: best[value][0], default=None)
-    if total is None or best[total][0] < MIN_WEIGHT:
+        if value in where:  # a sum that is not printed holds a misread amount
+            labelled.append(Labelled(weight, "sum", value, where[value]))
+    possible = [one for one in labelled if one.weight and one.value]
+    if not possible:
         return None, ""
-    return total, best[total][1]
+    best = max(reversed(possible), key=lambda one: one.weight)
+    return best.value, best.printed
 
 
 MONTHS = {
     name: number
     for number, names in enumerate(
-        "jan gen ene,feb fév fev,mar mär mrz mrt maa,apr avr abr,may mai maj mei mag,jun juin giu,"
-        "jul juil lug,aug aoû aou ago,sep set,oct okt ott,nov,dec dez déc dic des".split(","),
+        "jan gen ene/feb fév fev/mar mär mrz mrt maa/apr avr abr/may mai maj mei mag/jun juin giu/"
+        "jul juil lug/aug aoû aou ago/sep set/oct okt ott/nov/dec dez déc dic des".split("/"),
         start=1,
     )
     for name in names.split()
 }
-MONTH = rf"(?P<m>{'|'.join(sorted(MONTHS, key=len, reverse=True))})[a-zéûä]{{0,7}}[ ./,'-]{{0,3}}"
-# A year, and no more of the number: `12.11.10.25`; but the time may stick to it: `201718:45`.
-YEAR = r"(?P<y>(?:19|20)\d\d|\d\d)(?!\d(?!\d?:\d)|[.,/-]\d)"
-DATES = [
-    (orders, re.compile(pattern))
-    for orders, pattern in (
-        (("ymd",), r"(?<!\d)(?P<y>(?:19|20)\d\d)([-/.])(?P<m>\d\d?)\2(?P<d>\d\d?)(?!\d)"),
-        (("mdy", "dmy"), rf"(?<!\d)(?P<m>\d\d?) ?([-/.]) ?(?P<d>\d\d?) ?\2 ?{YEAR}"),
-        (("mdy", "dmy"), r"(?<!\d)(?P<m>\d\d)(?P<d>\d\d)(?P<y>20\d\d)(?!\d)"),
-        (
-            ("dmy",),
-            rf"(?<!\d)(?P<d>\d\d?)(?:st|nd|rd|th|\.)?[ ./,-]{{0,3}}(?:de )?{MONTH}(?:de )?{YEAR}",
-        ),
-        (("mdy",), rf"{MONTH}(?P<d>\d\d?)(?:st|nd|rd|th)?[ ,]{{1,2}}{YEAR}"),
-    )
+MONTH = rf"({'|'.join(MONTHS)})[a-zéûä]{{0,7}}[ ./,'-]{{0,3}}"
+DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
+# A year and no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
+YEAR = r"(?:de )?((?:19|20)\d\d|\d\d)(?!\d(?!\d?:\d)|[.,/-]\d)"
+DATES = [  # the orders that a form may have (- is the separator, twice the same), the form
+    (("y-md",), re.compile(r"(?<!\d)((?:19|20)\d\d)([-/.])(\d\d?)\2(\d\d?)(?!\d)")),
+    (("m-dy", "d-my"), re.compile(rf"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?{YEAR}")),
+    (("mdy", "dmy"), re.compile(r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)")),
+    (("dmy",), re.compile(DAY + MONTH + YEAR)),
+    (("mdy",), re.compile(MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR)),
 ]
-FIRST_DATE = datetime.date(1990, 1, 1)
+TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 PURCHASE_DATE = re.compile(r"dat[aeou]|fecha|\d:\d\d")  # or beside a time
 OTHER_DATE = re.compile(r"expir|valid|until")
-LEGAL_FORM = re.compile(
-    r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|gmbh(?: & co\.? kg)?|sarl"
-    r"|s\.p\.a|s\.r\.l|s\.l|b\.v|a/s|aps|(?:ag|ab|oy|sas?|srl|spa|bv)$)(?!\w)\.?",
-    re.IGNORECASE,
-)
-HEAD_LINES = 6  # the name stands above the address
-NOT_A_NAME = re.compile(r"invoice|receipt|welcome|thank|\btel\b|\d{5}|date|www", re.IGNORECASE)
+FIRST_DATE = datetime.date(1990, 1, 1)
+
+
+def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> datetime.date | None:
+    """Return the date whose fields stand in this order, if there was such a day."""
+    part = dict(zip(order, fields, strict=True))
+    year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
+    try:
+        date = datetime.date(year, MONTHS.get(part["m"]) or int(part["m"]), int(part["d"]))
+    except ValueError:
+        return None
+    return date if FIRST_DATE <= date <= latest else None
 
 
 def find_date(
     lines: list[Line], day_first: bool, latest: datetime.date
 ) -> tuple[datetime.date | None, bool, str]:
-    """Return the date, whether its order was ambiguous, and the line that it came from."""
-    best: tuple[int, datetime.date | None, bool, str] = (-9, None, False, "")
-    for line in lines:
-        text = line.printed.lower()
-        weight = bool(PURCHASE_DATE.search(text)) - 2 * bool(OTHER_DATE.search(text))
-        for orders, pattern in DATES:
+    """Return the date, whether another order was possible, and the line that it came from."""
+    found: list[tuple[int, datetime.date, bool, str]] = []
+    for printed, text, _ in lines:
+        dates: list[datetime.date] = []
+        for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
             for match in pattern.finditer(text):
-                readings = []
-                for order in orders if not day_first else reversed(orders):
-                    year, month, day = (match[group] for group in "ymd")
-                    if order == "dmy" and len(orders) == 2:
-                        month, day = day, month
-                    try:
-                        number = MONTHS.get(month) or int(month)
-                        when = datetime.date(int(year) + 2000 * (len(year) == 2), number, int(day))
-                    except ValueError:
-                        continue
-                    if FIRST_DATE <= when <= latest:
-                        readings.append(when)
-                if readings and weight > best[0]:
-                    best = (weight, readings[0], len(set(readings)) == 2, line.printed)
-    return best[1:]
+                readings = [read_date(order, match.groups(), latest) for order in orders]
+                dates = dates or [date for date in readings if date]
+        if dates:
+            weight = bool(PURCHASE_DATE.search(text)) - 2 * bool(OTHER_DATE.search(text))
+            found.append((weight, dates[-1 if day_first else 0], len(set(dates)) > 1, printed))
+            if weight > 0:
+                break
+    if not found:
+        return None, False, ""
+    return max(found, key=lambda one: one[0])[1:]
+
+
+LEGAL_FORM = re.compile(
+    r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|gmbh(?: & co\.? kg)?|sarl"
+    r"|s\.p\.a|s\.r\.l|s\.l|b\.v|a/s|aps|(?:ag|ab|oy|sas?|srl|spa|bv)$)(?!\w)\.?",
+    re.IGNORECASE,
+)
+NOT_A_NAME = re.compile(r"invoice|receipt|welcome|thank|\btel\b|\d{5}|date|www", re.IGNORECASE)
+HEAD_LINES = 6  # the name stands above the address
 
 
 def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
@@ -324,51 +316,45 @@ def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
     return None, ""
 
 
-CURRENCIES = [
-    (code, re.compile(pattern))
-    for code, pattern in (
-        ("MYR", r"\brm ?\d|\(rm\)|\bmyr\b|malaysia|\bbhd\b"),
-        ("GBP", r"£|\bgbp\b"),
-        ("EUR", r"€|\beuro?\b"),
-        ("CHF", r"\bchf\b|\bfr\."),
-        ("SEK", r"\bsek\b|växel"),
-        ("NOK", r"\bnok\b|\bmva\b"),
-        ("DKK", r"\bdkk\b|byttepenge"),
-        ("USD", r"\$|\busd\b"),
-    )
-]
-
-
-def find_currency(text: str) -> str | None:
-    """Return the ISO 4217 code of the first currency that the text names."""
-    for code, pattern in CURRENCIES:
-        if pattern.search(text):
-            return code
-    return None
+CURRENCIES = {  # the first that fits; a dollar is American unless the text names a country
+    "MYR": r"\brm ?\d|\(rm\)|\bmyr\b|malaysia|\bbhd\b",
+    "GBP": r"£|\bgbp\b",
+    "EUR": r"€|\beuro?\b",
+    "CHF": r"\bchf\b|\bfr\. ?\d",
+    "SEK": r"\bsek\b|växel",
+    "NOK": r"\bnok\b|\bmva\b",
+    "DKK": r"\bdkk\b|byttepenge",
+    "CAD": r"\bcad\b|canada",
+    "AUD": r"\baud\b|australia",
+    "SGD": r"\bsgd\b|singapore",
+    "USD": r"\$|\busd\b",
+}
 
 
 def parse_receipt(
     text: str, *, day_first: bool = False, today: datetime.date | None = None
 ) -> Receipt:
-    """Return what the text of a receipt says: merchant, date, total and currency.
+    """Return what the text of a receipt says.
 
-    An ambiguous date (03/04/2024) is read month first, or day first if you say so.
+    03/04/2024 is read month first, or day first if you say so. A date after today is refused,
+    with a day of grace for the shop's time zone.
     """
-    # A day's grace: the shop's clock may be in another time zone.
+    lines = read_lines(text)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
-    lines = [read_line(" ".join(line.split())) for line in text.splitlines()]
     merchant, merchant_line = find_merchant(lines)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
     total, total_line = find_total(lines)
-    sources = {"merchant": merchant_line, "date": date_line, "total": total_line}
+    lower = text.lower()
+    currencies = (code for code, pattern in CURRENCIES.items() if re.search(pattern, lower))
+    evidence = {"merchant": merchant_line, "date": date_line, "total": total_line}
     return Receipt(
         merchant=merchant,
         date=date,
         date_is_ambiguous=is_ambiguous,
         total=total,
-        currency=find_currency(text.lower()),
+        currency=next(currencies, None),
         text=text,
-        evidence={name: line for name, line in sources.items() if line},
+        evidence={name: line for name, line in evidence.items() if line},
     )
 
 
@@ -596,7 +582,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     receipts = []
     exit_code = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -612,12 +598,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 receipt = parse_reply(reply, day_first=args.day_first)
                 receipts.append({"file": source, **receipt})
                 if not args.json:
-                    print(source, describe(receipt), sep="\n", flush=True)
+                    print(source, describe(receipt), sep="\n")
                 if args.annotate:
                     annotate(prepare_photo(images[0]), reply, receipt).save(args.annotate)
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)
                 return 130
+            except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
             except (OcrError, OSError, ValueError, RecursionError) as error:
                 print(f"error: {explain(error, Path(source).name)}", file=sys.stderr)
                 exit_code = 1

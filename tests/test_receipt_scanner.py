@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import math
+import re
 from decimal import Decimal
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -24,6 +25,7 @@ from receipt_scanner import (
     ReceiptScanner,
     annotate,
     main,
+    parse_receipt,
     parse_reply,
     prepare_photo,
 )
@@ -40,7 +42,8 @@ def parse_body(request: requests.PreparedRequest) -> dict[str, Any]:
     assert isinstance(request.body, bytes)
     message = BytesParser(policy=HTTP).parsebytes(head + request.body)
     return {
-        part.get_param("name", header="Content-Disposition"): part for part in message.iter_parts()
+        str(part.get_param("name", header="Content-Disposition")): part
+        for part in message.iter_parts()
     }
 
 
@@ -263,6 +266,59 @@ def test_puts_text_without_table_mode_back_in_rows(degrees: float) -> None:
     rows = [line.split("\t") for line in receipt["text"].splitlines()]
     assert ["Subtotal", "42.70"] in rows, f"at {degrees} degrees the rows were {rows}"
     assert str(receipt["total"]) == "46.12"
+
+
+# --- the text ----------------------------------------------------------------------------------
+
+TEXTS = sorted((Path(__file__).parent / "receipt_texts").glob("*.txt"))
+TODAY = datetime.date(2026, 6, 30)  # later than every date in the texts but one
+NAIVE_TOTAL = re.compile(r"total\D*([\d.,]+)", re.IGNORECASE)
+NAIVE_DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}")
+
+
+def read_text(path: Path) -> tuple[dict[str, str], str]:
+    """Return the truth and the text of an invented receipt."""
+    head, text = path.read_text(encoding="utf-8").split("---\n", 1)
+    return dict(line.split(": ", 1) for line in head.splitlines()), text
+
+
+def test_there_are_texts_of_many_countries() -> None:
+    assert len(TEXTS) >= 60
+    assert len({path.stem.split("_")[1] for path in TEXTS}) >= 10
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_reads_the_invented_receipt(path: Path, line_end: str) -> None:
+    truth, text = read_text(path)
+    day_first = truth.get("day_first") == "yes"
+    got = parse_receipt(text.replace("\n", line_end), day_first=day_first, today=TODAY)
+    read = {name: str(got[name]) for name in ("merchant", "date", "total", "currency")}
+    want = {name: truth[name].replace("none", "None") for name in read}
+    assert read == want, f"{path.name}: read {read}, the truth is {want}"
+    assert got["date_is_ambiguous"] == (truth.get("ambiguous") == "yes")
+    printed = [" ".join(line.split()) for line in text.splitlines()]
+    assert all(line in printed for line in got["evidence"].values())
+
+
+def test_two_naive_patterns_fail_most_of_them() -> None:
+    """What most tutorials do: else these texts would prove nothing."""
+    right = 0
+    for path in TEXTS:
+        truth, text = read_text(path)
+        total, date = NAIVE_TOTAL.search(text), NAIVE_DATE.search(text)
+        right += bool(total and date and total[1] == truth["total"])
+    assert right < len(TEXTS) / 2, f"two naive patterns read {right} of {len(TEXTS)}"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["7", " ", "\n", "TOTAL ", "TOTAL 1.00\n", "TOTAL\n", "1.00\n", "\0é中", "1/2/", "12 Jan "],
+)
+def test_time_grows_no_faster_than_the_text(unit: str) -> None:
+    """A backtracking pattern would need minutes for this, ours a fraction of a second."""
+    text = unit * (40_000 // len(unit))
+    parse_receipt(text, today=TODAY)
 
 
 # --- the marks and the command line ------------------------------------------------------------
