@@ -518,17 +518,22 @@ class ReceiptScanner:
 
 def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
     """Return the photo that was sent, with marks where merchant, date and total were found."""
-    image = Image.open(io.BytesIO(photo)).convert("RGB")
+    page = reply["ParsedResults"][0]
+    rows = read_rows(page)
+    if not rows:
+        raise OcrError("no coordinates in this reply")
+    turn = float(page.get("TextOrientation") or 0)  # degrees that the API turned the photo back
+    image = Image.open(io.BytesIO(photo)).convert("RGB").rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
-    rows = read_rows(reply["ParsedResults"][0])
     values: Mapping[str, object] = receipt
     for name, line in receipt["evidence"].items():
         likeness = [SequenceMatcher(None, join_row(row), line).ratio() for row in rows]
         row = rows[likeness.index(max(likeness))]
         for box in row:
-            draw.rectangle(box[1:], outline="red", width=image.width // 300)
-        corner, label = (box.right, box.top), f" {name}: {values[name]} "
+            draw.rectangle(box[1:], outline="red", width=1 + image.width // 400)
+        label = f" {name}: {values[name]} "
+        corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
         draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
         draw.text(corner, label, "white", font, anchor="rb")
     return image

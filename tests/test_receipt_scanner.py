@@ -345,6 +345,23 @@ def test_marks_the_values_where_they_were_found() -> None:
     assert marked.crop(box).tobytes() == before.crop(box).tobytes(), "a mark where nothing is"
 
 
+def test_marks_a_photo_that_lies_on_its_side_where_its_text_was_read() -> None:
+    side = Image.open(io.BytesIO(prepare_photo(SAMPLES / "receipt.jpg"))).rotate(-90, expand=True)
+    photo = io.BytesIO()
+    side.save(photo, "JPEG")
+    reply = json.loads(json.dumps(GOOD))
+    reply["ParsedResults"][0]["TextOrientation"] = "90"
+    marked = annotate(photo.getvalue(), reply, parse_reply(reply))
+    assert marked.height > marked.width, "the coordinates are those of the photo turned upright"
+
+
+def test_a_reply_without_coordinates_has_nothing_to_mark() -> None:
+    reply = json.loads(json.dumps(GOOD))
+    reply["ParsedResults"][0]["TextOverlay"] = None
+    with pytest.raises(OcrError):
+        annotate(prepare_photo(SAMPLES / "receipt_uk.jpg"), reply, parse_reply(reply))
+
+
 def test_from_json_needs_neither_key_nor_network(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["--from-json", str(SAMPLES / "replies" / "good.json"), "--json", "--url", NOWHERE])
     (receipt,) = json.loads(capsys.readouterr().out)
