@@ -68,18 +68,17 @@ class UploadResult(NamedTuple):
 def read_retry_after(response: requests.Response) -> float:
     """Return the seconds that Retry-After asks for, as a number or a date (RFC 9110, 10.2.3).
 
-    At most MAX_PAUSE_SECONDS; 1 where the header is absent or garbage.
+    At most MAX_PAUSE_SECONDS; 1 where the header is absent or garbage; negative for the past.
     """
     header = response.headers.get("Retry-After", "").strip()
     try:
-        seconds = (
-            float(header)
-            if header.isdecimal()
-            else (parsedate_to_datetime(header).timestamp() - time.time())
-        )
+        if header.isdecimal():
+            seconds = float(header)
+        else:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
     except (TypeError, ValueError, OverflowError):
         seconds = 1
-    return min(max(seconds, 0), MAX_PAUSE_SECONDS)
+    return min(seconds, MAX_PAUSE_SECONDS)
 
 
 def read_file(path: Path) -> bytes:
@@ -103,13 +102,13 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
     global _resume_at
     if not hasattr(_thread, "session"):
         _thread.session = requests.Session()
-    for attempts_left in reversed(range(MAX_ATTEMPTS)):
+    for _ in range(MAX_ATTEMPTS):
         while (pause := _resume_at - time.monotonic()) > 0:
             time.sleep(pause)
         response: requests.Response = _thread.session.post(
             url, files={"file": (name, data, "application/octet-stream")}, timeout=timeout
         )
-        if response.status_code not in (429, 503) or not attempts_left:
+        if response.status_code not in (429, 503):
             break
         _resume_at = max(_resume_at, time.monotonic() + read_retry_after(response))
     response.raise_for_status()

@@ -124,6 +124,7 @@ def read_head(path: Path) -> bytes:
 
 def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
     """Yield the body; the first chunk is never missing and long enough to tell its type."""
+    response.raw.enforce_content_length = True  # urllib3 1.26 doesn't by itself
     chunks, head = response.iter_content(chunk_size), b""
     try:
         while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):

@@ -73,7 +73,7 @@ def safe_filename(name: str, media_type: str) -> str:
     base = re.split(r"[/\\]", name)[-1]
     stem = base.rpartition(".")[0] or base
     letters = []
-    for letter in unicodedata.normalize("NFC", stem):
+    for letter in stem:
         category = unicodedata.category(letter)  # C*: control, format, surrogate, unassigned
         if category[0] == "Z":
             letters.append(" ")

@@ -51,7 +51,7 @@ def print_progress(bytes_sent: int, total_bytes: int) -> None:
     percent = 100 * bytes_sent // total_bytes
     on_terminal = sys.stderr.isatty()
     step = percent if on_terminal else percent // 10
-    if step and step != _shown:
+    if step != _shown:
         end = "\r" if on_terminal and percent < 100 else "\n"
         with suppress(BrokenPipeError):  # urllib3 would blame the server and cut the body short
             print(f"{percent:3d} %", end=end, file=sys.stderr, flush=True)

@@ -18,9 +18,7 @@ In a test::
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
-import json
 import logging
 import os
 import signal
@@ -29,7 +27,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -37,8 +35,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 try:
     import ocr_space
+    from faults import ROUTES, describe_faults, route
+    from faults import practice_bytes as practice_bytes  # for tests
     from werkzeug.exceptions import HTTPException, NotFound
-    from werkzeug.routing import Map, Rule
     from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
     from werkzeug.wrappers import Request, Response
     from werkzeug.wsgi import LimitedStream
@@ -51,28 +50,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PROJECT = Path(__file__).resolve().parent.parent
-CHUNK_BYTES = 256 * 1024
-STALL_SECONDS = 60
-
-View = Callable[..., Response]
-ROUTES = Map(strict_slashes=False, merge_slashes=False)
-
-
-def route(path: str, *methods: str) -> Callable[[View], View]:
-    """Give a path to a view; what has no view here is left to httpbin."""
-
-    def register(view: View) -> View:
-        ROUTES.add(Rule(path, methods=methods, endpoint=view))
-        return view
-
-    return register
-
-
-def answer(value: object, status: int = 200, **headers: str) -> Response:
-    """Return a JSON response; `Retry_After="2"` becomes the header Retry-After."""
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(json.dumps(value), status, named, content_type="application/json")
-
 
 # --- the practice server -----------------------------------------------------------------------
 
@@ -197,104 +174,6 @@ class PracticeServer(ThreadedWSGIServer):
 route("/parse/image", "POST")(ocr_space.parse_image)
 
 
-@route("/sink", "POST", "PUT")
-def sink(request: Request) -> Response:
-    """Read a body of any size and answer its bytes, its sha256 and the request's headers."""
-    received, digest = 0, hashlib.sha256()
-    while chunk := request.stream.read(CHUNK_BYTES):
-        received += len(chunk)
-        digest.update(chunk)
-    headers = dict(request.headers)
-    return answer({"bytes": received, "sha256": digest.hexdigest(), "headers": headers})
-
-
-_seen: set[str] = set()  # the paths, with their query, that were asked for before
-_seen_lock = threading.Lock()
-
-
-def first_time(request: Request) -> bool:
-    """Tell whether this path and query come for the first time; `?token=...` makes a new one."""
-    with _seen_lock:
-        first = request.full_path not in _seen
-        _seen.add(request.full_path)
-    return first
-
-
-def practice_bytes(size: int) -> bytes:
-    """Return the bytes of `/faults/file`: each size begins as the larger ones do."""
-    return hashlib.shake_128(b"practice").digest(size)
-
-
-def cut_off(data: bytes, size: int) -> Iterator[bytes]:
-    """Yield the first bytes of a body, then drop the connection."""
-    yield data[:size]
-    raise ConnectionAbortedError
-
-
-@route("/faults", "GET")
-def faults(_request: Request) -> Response:
-    """List these routes."""
-    return answer(describe_faults())
-
-
-def describe_faults() -> dict[str, str]:
-    """Return the routes that misbehave on purpose, each with a line about it."""
-    rules = [rule for rule in ROUTES.iter_rules() if rule.rule.startswith("/faults/")]
-    return {rule.rule: (rule.endpoint.__doc__ or "").partition("\n")[0] for rule in rules}
-
-
-@route("/faults/html-as-jpeg", "GET")
-def html_as_jpeg(_request: Request) -> Response:
-    """200 and Content-Type image/jpeg, but the body is an HTML error page."""
-    page = "<!DOCTYPE html><title>Maintenance</title><p>Back in an hour.</p>\n"
-    return Response(page, content_type="image/jpeg")
-
-
-@route("/faults/truncate/<int:size>", "GET")
-def truncate(_request: Request, size: int) -> Response:
-    """Announces `size` bytes, sends half of them and drops the connection."""
-    body = cut_off(practice_bytes(size), size // 2)
-    return Response(body, headers={"Content-Length": str(size)}, content_type="image/jpeg")
-
-
-@route("/faults/stall", "GET")
-def stall(request: Request) -> Response:
-    """Sends half of `?size=1000` bytes, nothing for `?seconds=60`, and drops the connection."""
-    size = request.args.get("size", 1000, type=int)
-    seconds = request.args.get("seconds", STALL_SECONDS, type=int)
-
-    def body() -> Iterator[bytes]:
-        yield practice_bytes(size // 2)
-        time.sleep(seconds)
-        raise ConnectionAbortedError
-
-    return Response(body(), headers={"Content-Length": str(size)}, content_type="image/jpeg")
-
-
-@route("/faults/retry-after/<seconds>", "GET", "POST", "PUT")
-def retry_after(request: Request, seconds: str) -> Response:
-    """429 with this Retry-After for the first time, 200 after that; `?token=` starts anew."""
-    while request.stream.read(CHUNK_BYTES):
-        pass
-    if first_time(request):
-        return answer("Too many requests", 429, Retry_After=seconds)
-    return answer("Welcome back")
-
-
-@route("/faults/file", "GET")
-def file(request: Request) -> Response:
-    """`?size=` bytes with ETag and Range; with `&cut=` broken off there the first time."""
-    size = request.args.get("size", 100_000, type=int)
-    response = Response(practice_bytes(size), content_type="application/octet-stream")
-    response.set_etag(f"practice-{size}")
-    response.make_conditional(request, accept_ranges=True, complete_length=size)
-    response.headers.pop("Date", None)  # the server adds its own
-    cut = request.args.get("cut", type=int)
-    if cut is not None and first_time(request):
-        response.response = cut_off(response.get_data(), cut)
-    return response
-
-
 # --- the launcher ------------------------------------------------------------------------------
 
 
@@ -331,7 +210,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=(
             "example:\n"
             "  python tests/offline.py receipt_scanner.py samples/receipt.jpg\n\n"
-            f"routes that misbehave on purpose:\n{faults}\n\n"
+            "routes that misbehave on purpose; start the server without a SCRIPT, paste what it\n"
+            "prints into another terminal, and there, for example:\n"
+            "  python download_file.py $HTTPBIN_URL/faults/truncate/10000\n"
+            "  python streaming_upload.py --url $HTTPBIN_URL/faults/too-large\n\n"
+            f"{faults}\n\n"
             f"values of OCR_SPACE_API_KEY that always fail:\n{keys}\n"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,

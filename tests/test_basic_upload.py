@@ -340,6 +340,17 @@ def test_show_body_shortens_what_is_binary_but_not_a_caption(
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("size", [13, 14, 15, 19, 20, 40, 80, 81])
+def test_show_body_fits_binary_of_any_length_into_80_columns(
+    size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\xff" * size)
+    _, out, _ = run_main(capsys, tmp_path / "a.bin", "--show-body")
+    assert max(map(len, out.splitlines())) <= 80
+    (shown,) = [line for line in out.splitlines() if line.startswith(r"\xff")]
+    assert len(shown) == 4 * size + 4 or f"[{size - 12} bytes]" in shown
+
+
 @pytest.mark.parametrize("content", [b"no such word", b'json={"caption": "me"}'])
 def test_show_body_says_that_json_and_files_do_not_mix(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -501,7 +501,7 @@ def test_takes_exactly_max_bytes(target: Path) -> None:
 @pytest.mark.parametrize("endless", ["plain", "gzip"])
 def test_stops_an_endless_body_and_a_bomb_at_max_bytes(endless: str, target: Path) -> None:
     reply: Iterable[bytes] = itertools.chain(
-        [head("Content-Type: image/jpeg")], itertools.repeat(JPEG)
+        [head("Content-Type: image/jpeg")], itertools.repeat(JPEG, 1000)
     )
     if endless == "gzip":
         bomb = gzip.compress(JPEG[:4] + bytes(20_000_000))
@@ -695,11 +695,11 @@ def test_a_part_that_is_whole_already_becomes_the_file(target: Path) -> None:
 
 
 def test_resumes_a_part_that_is_shorter_than_a_signature(target: Path) -> None:
-    with Replies(cut(60_000, VERSION), rest(5, VERSION)) as server:
+    with Replies(cut(60_000, VERSION), rest(2, VERSION)) as server:
         begin(server, target, chunk_size=1000)
-        os.truncate(target.with_name("photo.jpg.part"), 5)  # a power failure may do that
+        os.truncate(target.with_name("photo.jpg.part"), 2)  # a power failure may do that
         check_resumed(server, target)
-    assert server.asked[1]["Range"] == "bytes=5-"
+    assert server.asked[1]["Range"] == "bytes=2-"
 
 
 @posix_only
@@ -939,6 +939,20 @@ def test_a_server_that_is_down_leads_to_the_practice_server(
     expected = "error: can't connect - try: uv run tests/offline.py download_file.py\n"
     assert capsys.readouterr().err == expected
     assert find_names(folder) == []
+
+
+def test_goes_on_with_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = JPEG * 5
+    with Replies(cut(400_000, VERSION, body=body)) as server:
+        assert main([server.url, "--resume"]) == 1
+        assert find_names(folder) == ["photo.jpg.part", "photo.jpg.part.etag"]
+        size = (folder / "photo.jpg.part").stat().st_size
+        server.replies = iter([rest(size, VERSION, body=body)])
+        assert main([server.url, "--resume"]) == 0
+    assert server.asked[1]["Range"] == f"bytes={size}-"
+    assert (folder / "photo.jpg").read_bytes() == body
+    assert find_names(folder) == ["photo.jpg"]
+    assert capsys.readouterr().out == "saved photo.jpg: 500,020 bytes\n"
 
 
 def test_takes_another_type_with_expect(folder: Path, server: PracticeServer) -> None:

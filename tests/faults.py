@@ -1,0 +1,371 @@
+"""Routes of the practice server that misbehave on purpose, so that you can see each fault.
+
+Start the server in one terminal and paste the lines that it prints into another::
+
+    $ python tests/offline.py
+
+    $ python download_file.py $HTTPBIN_URL/faults/truncate/10000
+    error: the connection broke - run it again (with --resume it goes on)
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
+from typing import NamedTuple
+
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+CHUNK_BYTES = 256 * 1024
+KEPT_BYTES = 4 * 1024 * 1024  # of each upload
+STALL_SECONDS = 60
+HTML_PAGE = "<!DOCTYPE html><title>Maintenance</title><p>Back in an hour.</p>\n"
+
+View = Callable[..., Response]
+ROUTES = Map(strict_slashes=False, merge_slashes=False)
+
+
+def route(path: str, *methods: str) -> Callable[[View], View]:
+    """Give a path to a view; what has no view here is left to httpbin."""
+
+    def register(view: View) -> View:
+        ROUTES.add(Rule(path, methods=methods, endpoint=view))
+        return view
+
+    return register
+
+
+def answer(value: object, status: int = 200, **headers: str) -> Response:
+    """Return a JSON response; `Retry_After="2"` becomes the header Retry-After."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(json.dumps(value), status, named, content_type="application/json")
+
+
+class Arrival(NamedTuple):
+    """An upload as it arrived: `size` bytes, the first of them, and whether it came to its end."""
+
+    path: str
+    headers: Mapping[str, str]
+    size: int
+    sha256: str
+    body: bytes
+    is_whole: bool
+
+
+ARRIVALS: deque[Arrival] = deque(maxlen=120)  # of the last uploads to the routes here
+
+
+def receive(request: Request) -> Arrival:
+    """Read a body of any size to its end and note what came."""
+    size, digest, body, is_whole = 0, hashlib.sha256(), b"", False
+    try:
+        while chunk := request.stream.read(CHUNK_BYTES):
+            size += len(chunk)
+            digest.update(chunk)
+            body += chunk[: KEPT_BYTES - len(body)]
+        is_whole = True
+    finally:  # a client that leaves early shows as an exception
+        path = request.full_path.rstrip("?")
+        arrival = Arrival(path, dict(request.headers), size, digest.hexdigest(), body, is_whole)
+        ARRIVALS.append(arrival)
+    return arrival
+
+
+_seen: set[str] = set()  # the paths, with their query, that were asked for before
+_seen_lock = threading.Lock()
+
+
+def first_time(request: Request) -> bool:
+    """Tell whether this path and query come for the first time; `?token=...` makes a new one."""
+    with _seen_lock:
+        first = request.full_path not in _seen
+        _seen.add(request.full_path)
+    return first
+
+
+def practice_bytes(size: int) -> bytes:
+    """Return what passes for a JPEG at first sight: each size begins as the larger ones do."""
+    return (b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"practice").digest(size))[:size]
+
+
+def repeated_bytes(size: int) -> bytes:
+    """Return what passes for a JPEG, too, and compresses well."""
+    return (practice_bytes(1000) * (size // 1000 + 1))[:size]
+
+
+def cut_off(data: bytes, size: int) -> Iterator[bytes]:
+    """Yield the first bytes of a body, then drop the connection."""
+    yield data[:size]
+    raise ConnectionAbortedError
+
+
+def picture(body: bytes | Iterator[bytes], **headers: str) -> Response:
+    """Return a response that calls itself a JPEG."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(body, headers=named, content_type="image/jpeg")
+
+
+@route("/faults", "GET")
+def faults(_request: Request) -> Response:
+    """List these routes."""
+    return answer(describe_faults())
+
+
+def describe_faults() -> dict[str, str]:
+    """Return the routes that misbehave on purpose, each with a line about it."""
+    rules = [rule for rule in ROUTES.iter_rules() if rule.rule.startswith("/faults/")]
+    return {rule.rule: (rule.endpoint.__doc__ or "").partition("\n")[0] for rule in rules}
+
+
+# --- downloads: what a body says of itself -----------------------------------------------------
+
+
+@route("/faults/html", "GET")
+def html(_request: Request) -> Response:
+    """200 with an HTML error page that says so."""
+    return Response(HTML_PAGE, content_type="text/html")
+
+
+@route("/faults/html-as-jpeg", "GET")
+def html_as_jpeg(_request: Request) -> Response:
+    """200 and Content-Type image/jpeg, but the body is an HTML error page."""
+    return Response(HTML_PAGE, content_type="image/jpeg")
+
+
+@route("/faults/type", "GET")
+def content_type(request: Request) -> Response:
+    """A picture whose Content-Type is `?is=`, whatever that says; twice is twice, none none."""
+    response = picture(practice_bytes(request.args.get("size", 10_000, type=int)))
+    del response.headers["Content-Type"]
+    for media_type in request.args.getlist("is"):
+        response.headers.add("Content-Type", media_type)
+    return response
+
+
+# --- downloads: bodies that end too early, too late, or never ----------------------------------
+
+
+@route("/faults/truncate/<int:size>", "GET")
+def truncate(_request: Request, size: int) -> Response:
+    """Announces `size` bytes, sends half of them and drops the connection."""
+    return picture(cut_off(practice_bytes(size), size // 2), Content_Length=str(size))
+
+
+@route("/faults/chunked-cut/<int:size>", "GET")
+def chunked_cut(_request: Request, size: int) -> Response:
+    """Half of `size` bytes, chunked; the connection drops before the last chunk."""
+    return picture(cut_off(practice_bytes(size), size // 2))
+
+
+@route("/faults/stall", "GET")
+def stall(request: Request) -> Response:
+    """Sends half of `?size=1000` bytes, nothing for `?seconds=60`, and drops the connection."""
+    size = request.args.get("size", 1000, type=int)
+    seconds = request.args.get("seconds", STALL_SECONDS, type=int)
+
+    def body() -> Iterator[bytes]:
+        yield practice_bytes(size // 2)
+        time.sleep(seconds)
+        raise ConnectionAbortedError
+
+    return picture(body(), Content_Length=str(size))
+
+
+@route("/faults/endless", "GET")
+def endless(request: Request) -> Response:
+    """A picture without a length and without an end, but for `?size=1000000000`."""
+    size = request.args.get("size", 10**9, type=int)
+    block = practice_bytes(CHUNK_BYTES)
+    return picture(block[: size - start] for start in range(0, size, len(block)))
+
+
+@route("/faults/gzip", "GET")
+def compressed(request: Request) -> Response:
+    """`?size=` bytes as gzip though nobody asked; `&cut=` ends it there as if that were all."""
+    size = request.args.get("size", 100_000, type=int)
+    cut = request.args.get("cut", type=int)
+    body = gzip.compress(repeated_bytes(size))
+    if cut is None:
+        return picture(body, Content_Encoding="gzip")  # with its length, that of the gzip
+    return picture(iter([body[:cut]]), Content_Encoding="gzip")
+
+
+@route("/faults/bomb", "GET")
+def bomb(request: Request) -> Response:
+    """A gzip of a thousandth of the `?megabytes=1000` that it unpacks to."""
+    start, megabyte = gzip.compress(practice_bytes(4)), gzip.compress(bytes(1_000_000))
+    count = request.args.get("megabytes", 1000, type=int)
+    length = len(start) + count * len(megabyte)
+    body = (megabyte if number else start for number in range(count + 1))
+    return picture(body, Content_Encoding="gzip", Content_Length=str(length))
+
+
+# --- downloads: files to continue --------------------------------------------------------------
+
+
+@route("/faults/changing", "GET")
+def changing(request: Request) -> Response:
+    """Another picture of `?size=` bytes each time: all the same byte, but for the signature."""
+    size = request.args.get("size", 100_000, type=int)
+    letter = b"a" if first_time(request) else b"b"
+    return picture(practice_bytes(4) + letter * (size - 4))
+
+
+@route("/faults/file", "GET")
+def file(request: Request) -> Response:
+    """`?size=` bytes with ETag and Range; `&cut=` breaks it off there the first time.
+
+    After that, `&then=changed` has another version, `&then=whole` knows no Range, and
+    `&then=wrong` gives other bytes than those asked for.
+    """
+    size = request.args.get("size", 100_000, type=int)
+    cut = request.args.get("cut", type=int)
+    is_cut = cut is not None and first_time(request)
+    then = "" if is_cut else request.args.get("then", "")
+    data = practice_bytes(size) if then != "changed" else practice_bytes(size)[::-1]
+    response = Response(data, content_type="application/octet-stream")
+    response.set_etag(f"practice-{size}{then if then == 'changed' else ''}")
+    if then == "wrong" and "Range" in request.headers:
+        response.status_code, response.data = 206, data[10:]
+        response.headers["Content-Range"] = f"bytes 10-{size - 1}/{size}"
+    elif then != "whole":
+        response.make_conditional(request, accept_ranges=True, complete_length=size)
+        response.headers.pop("Date", None)  # the server adds its own
+    if is_cut:
+        response.response = cut_off(response.get_data(), cut or 0)
+    return response
+
+
+# --- uploads -----------------------------------------------------------------------------------
+
+
+@route("/sink", "POST", "PUT")
+def sink(request: Request) -> Response:
+    """Read a body of any size and answer its bytes, its sha256 and the request's headers."""
+    arrival = receive(request)
+    return answer(
+        {"bytes": arrival.size, "sha256": arrival.sha256, "headers": dict(arrival.headers)}
+    )
+
+
+@route("/faults/received", "GET")
+def received(_request: Request) -> Response:
+    """What /sink and the routes below received last: path, headers, bytes, sha256."""
+    return answer(
+        [
+            {
+                "path": arrival.path,
+                "headers": dict(arrival.headers),
+                "bytes": arrival.size,
+                "sha256": arrival.sha256,
+                "whole": arrival.is_whole,
+            }
+            for arrival in ARRIVALS
+        ]
+    )
+
+
+@route("/faults/redirect/<int:code>", "GET", "POST", "PUT")
+def redirect(request: Request, code: int) -> Response:
+    """This redirect (307 keeps a POST) to `?to=/post`, on `?host=localhost` another host."""
+    receive(request)
+    place = request.args.get("to", "/post")
+    if "host" in request.args:
+        place = f"http://{request.args['host']}:{request.environ['SERVER_PORT']}{place}"
+    return Response(status=code, headers={"Location": place})
+
+
+@route("/faults/loop", "GET", "POST", "PUT")
+def loop(request: Request) -> Response:
+    """307 to itself, for ever."""
+    receive(request)
+    return Response(status=307, headers={"Location": "/faults/loop"})
+
+
+@route("/faults/too-large", "POST", "PUT")
+def too_large(_request: Request) -> Response:
+    """413 before the body is read; it still takes the rest, so that the answer arrives."""
+    return answer("Request Entity Too Large", 413, Connection="close")
+
+
+@route("/faults/reset", "POST", "PUT")
+def reset(request: Request) -> Response:
+    """Resets the connection when it has read the first `?after=1000` bytes of the upload."""
+    request.stream.read(request.args.get("after", 1000, type=int))
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raise ConnectionAbortedError
+
+
+@route("/faults/slow", "GET", "POST", "PUT")
+def slow(request: Request) -> Response:
+    """Takes the upload and answers after `?seconds=60`."""
+    receive(request)
+    time.sleep(request.args.get("seconds", STALL_SECONDS, type=int))
+    return answer("Sorry for the delay")
+
+
+@route("/faults/retry-after/<value>", "GET", "POST", "PUT")
+def retry_after(request: Request, value: str) -> Response:
+    """429 (`?status=503`) with this Retry-After the first time, or `&always=yes`; then 200.
+
+    `date` is two seconds ahead as a date, `absent` no header. `?token=` starts anew.
+    """
+    receive(request)
+    if not first_time(request) and "always" not in request.args:
+        return answer("Welcome back")
+    if value == "date":
+        value = formatdate(time.time() + 2, usegmt=True)
+    headers = {} if value == "absent" else {"Retry-After": value}
+    return Response("Too busy\n", request.args.get("status", 429, type=int), headers)
+
+
+# --- replies of an OCR service -----------------------------------------------------------------
+
+
+def ocr_reply(**page: object) -> str:
+    """Return a reply of OCR.space with one page."""
+    results = [{"FileParseExitCode": 1, **page}]
+    return json.dumps({"ParsedResults": results, "OCRExitCode": 1, "IsErroredOnProcessing": False})
+
+
+OCR_REPLIES: dict[str, Callable[[], str]] = {
+    "html": lambda: HTML_PAGE,
+    "empty": str,
+    "string": lambda: json.dumps("Unable to process the request"),
+    "list": lambda: json.dumps(["no", "idea"]),
+    "number": lambda: "42",
+    "null": lambda: "null",
+    "deep": lambda: "[" * 100_000,
+    "huge": lambda: json.dumps({"ErrorMessage": ["no " * 17_000_000]}),  # 50 MB
+    "error-list": lambda: json.dumps(
+        {"IsErroredOnProcessing": True, "ParsedResults": None, "ErrorMessage": ["E1", "E2"]}
+    ),
+    "error-string": lambda: json.dumps({"IsErroredOnProcessing": True, "ErrorMessage": "E3"}),
+    "quotes-the-key": lambda: json.dumps("The API key [key] is over its limit"),
+    "no-results": lambda: json.dumps({"ParsedResults": [], "IsErroredOnProcessing": False}),
+    "results-null": lambda: json.dumps({"ParsedResults": None, "IsErroredOnProcessing": False}),
+    "results-text": lambda: json.dumps({"ParsedResults": "TOTAL 1.00"}),
+    "text-missing": ocr_reply,
+    "text-null": lambda: ocr_reply(ParsedText=None),
+    "text-number": lambda: ocr_reply(ParsedText=42),
+}
+
+
+@route("/faults/ocr/<shape>", "POST")
+def ocr(request: Request, shape: str) -> Response:
+    """200 from an OCR service, but not a reading; an unknown shape lists the known."""
+    receive(request)
+    if shape not in OCR_REPLIES:
+        return answer([*OCR_REPLIES], 404)
+    body = OCR_REPLIES[shape]().replace("[key]", request.headers.get("apikey", ""))
+    return Response(body, content_type="application/json")

@@ -1,0 +1,838 @@
+"""concurrent_upload.py: a few at a time, each file's fate told once, whatever happens to others."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import multiprocessing
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import NOWHERE, ROOT, SAMPLES, RunScript
+from offline import PracticeServer
+
+import concurrent_upload as script
+from concurrent_upload import UploadResult, main, upload_files, upload_single_file
+
+Reply = tuple[int, dict[str, str]]
+UploadFiles = Callable[..., Iterable[UploadResult]]
+WAIT_SECONDS = 30  # for what must come; nothing waits as long when all is well
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, pipes or names")
+
+
+class Uploads(socketserver.ThreadingTCPServer):
+    """A server on loopback that notes uploads and keeps them waiting where a test says so."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Upload)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/post"
+        self.replies: Iterator[Reply] = itertools.repeat((200, {}))
+        self.lock = threading.Lock()
+        self.bodies: list[bytes] = []
+        self.clients: set[Any] = set()  # their connections
+        self.under_way = self.most_under_way = 0
+        self.arrived = threading.Semaphore(0)  # once for each upload
+        self.gates: dict[bytes, threading.Event] = {}
+
+    def __enter__(self) -> Uploads:
+        threading.Thread(target=self.serve_forever, args=(0.001,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for gate in self.gates.values():
+            gate.set()
+        self.shutdown()
+        self.server_close()
+
+    def hold(self, words: bytes) -> threading.Event:
+        """Return an event before which no upload that contains these words is answered."""
+        self.gates[words] = threading.Event()
+        return self.gates[words]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that leave."""
+
+
+class Upload(BaseHTTPRequestHandler):
+    server: Uploads
+    protocol_version = "HTTP/1.1"  # keeps connections alive
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with server.lock:
+            server.bodies.append(body)
+            server.clients.add(self.client_address)
+            server.under_way += 1
+            server.most_under_way = max(server.most_under_way, server.under_way)
+            status, headers = next(server.replies)
+        server.arrived.release()
+        for words, gate in server.gates.items():
+            if words in body:
+                gate.wait(WAIT_SECONDS)
+        with server.lock:
+            server.under_way -= 1
+        if not status:  # hang up without a word
+            self.close_connection = True
+            return
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def uploads() -> Iterator[Uploads]:
+    with Uploads() as server:
+        yield server
+
+
+def write_files(folder: Path, count: int) -> list[Path]:
+    """Write `count` small files: doc0.txt holds «document 0.», and so on."""
+    paths = [folder / f"doc{number}.txt" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"document %d." % number)
+    return paths
+
+
+def take(semaphore: threading.Semaphore, count: int) -> None:
+    for number in range(count):
+        assert semaphore.acquire(timeout=WAIT_SECONDS), f"only {number} of {count} uploads came"
+
+
+def collect(batch: Iterable[UploadResult], results: list[UploadResult]) -> None:
+    """Append what a batch returns, so that it stays when the batch raises."""
+    for result in batch:
+        results.append(result)
+
+
+class InlineExecutor(Executor):
+    """Runs each upload at once, where it is submitted; breaks after `lasts` of them."""
+
+    def __init__(self, lasts: int = 1_000_000, error: BaseException | None = None) -> None:
+        self.lasts = lasts
+        self.error = error
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.lasts -= 1
+        future: Future[Any] = Future()
+        if self.lasts >= 0:
+            future.set_result(fn(*args, **kwargs))
+        elif self.error:
+            future.set_exception(self.error)
+        else:
+            raise BrokenProcessPool("a child process terminated abruptly")
+        return future
+
+
+# --- one file ----------------------------------------------------------------------------------
+
+
+def test_uploads_a_file_as_one_part_with_its_name(uploads: Uploads, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 100
+    (tmp_path / "clip.mp4").write_bytes(data)
+    result = upload_single_file(str(tmp_path / "clip.mp4"), uploads.url)
+    assert result[:5] == (tmp_path / "clip.mp4", True, 200, None, len(data))
+    assert result.seconds > 0
+    assert str(result) == "OK clip.mp4: 200"
+    (body,) = uploads.bodies
+    assert b'name="file"; filename="clip.mp4"\r\n' in body
+    assert b"\r\nContent-Type: application/octet-stream\r\n" in body
+    assert b"\r\n\r\n" + data + b"\r\n--" in body, "the bytes changed on the way"
+
+
+def test_sends_an_empty_file(uploads: Uploads, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    result = upload_single_file(tmp_path / "empty.txt", uploads.url)
+    assert (result.ok, result.bytes) == (True, 0)
+    assert b'filename="empty.txt"' in uploads.bodies[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux allows such names")
+def test_sends_a_file_whose_name_is_no_text(uploads: Uploads, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_bytes(b"coffee")
+    result = upload_single_file(path, uploads.url)
+    assert result.ok, result.error
+    assert b'filename="caf?.txt"' in uploads.bodies[0]
+
+
+def make_missing(folder: Path) -> Path:
+    return folder / "missing.txt"
+
+
+def make_folder(folder: Path) -> Path:
+    return folder
+
+
+def make_huge(folder: Path) -> Path:
+    with open(folder / "huge.bin", "wb") as file:
+        file.truncate(50 * 1024 * 1024 + 1)  # sparse: no bytes on disk
+    return folder / "huge.bin"
+
+
+def make_pipe(folder: Path) -> Path:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no such pipes")
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+def make_long_name(folder: Path) -> Path:
+    return folder / ("x" * 300)
+
+
+def find_unreadable(_folder: Path) -> Path:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("no file is unreadable for all users")
+    return Path("/proc/self/mem")  # opens, but reading it fails, even for root
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (make_missing, "no such file"),
+        (make_folder, "not a file"),
+        (make_huge, "over 52,428,800 bytes, use streaming_upload.py"),
+        (make_pipe, "not a file"),
+        (make_long_name, ""),
+        (find_unreadable, os.strerror(errno.EIO)),
+    ],
+)
+def test_a_bad_file_is_a_result_and_nothing_is_sent(
+    make: Callable[[Path], Path], words: str, uploads: Uploads, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    result = upload_single_file(path, uploads.url)
+    assert (result.path, result.ok, result.status) == (path, False, None)
+    assert words in (result.error or "")
+    assert str(result) == f"FAIL {path.name}: {result.error}"
+    assert not uploads.bodies
+
+
+def test_takes_exactly_the_largest_size(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "MAX_BYTES", 1000)
+    (tmp_path / "file.bin").write_bytes(bytes(1000))
+    assert upload_single_file(tmp_path / "file.bin", uploads.url).ok
+    (tmp_path / "file.bin").write_bytes(bytes(1001))
+    assert not upload_single_file(tmp_path / "file.bin", uploads.url).ok
+
+
+@pytest.mark.parametrize("status", [400, 413, 500, 502])
+def test_an_error_status_is_a_result_and_not_repeated(
+    status: int, uploads: Uploads, tmp_path: Path
+) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.replies = itertools.repeat((status, {"Retry-After": "0"}))
+    result = upload_single_file(path, uploads.url)
+    assert (result.ok, result.status) == (False, status)
+    assert str(result).startswith(f"FAIL doc0.txt: {status} ")
+    assert len(uploads.bodies) == 1, "Hint: the server may have stored it"
+
+
+def test_a_server_that_never_answers_is_a_result_and_not_asked_again(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.hold(b"document")
+    result = upload_single_file(path, uploads.url, timeout=(5, 0.1))
+    assert (result.ok, result.status, result.error) == (False, None, "no answer in time")
+    take(uploads.arrived, 1)
+    assert len(uploads.bodies) == 1, "Hint: nobody knows whether the file was stored"
+
+
+def test_a_server_that_hangs_up_or_is_down_is_a_result(uploads: Uploads, tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.replies = iter([(0, {})])
+    result = upload_single_file(path, uploads.url)
+    assert str(result).startswith("FAIL doc0.txt: the server hung up")
+    assert len(uploads.bodies) == 1
+    result = upload_single_file(path, NOWHERE)
+    assert str(result) == "FAIL doc0.txt: can't connect"
+
+
+@pytest.mark.parametrize("url", ["nowhere", "http://[", "ftp://127.0.0.1/", "http://"])
+def test_an_address_that_is_none_is_a_result(url: str, tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, 1)
+    result = upload_single_file(path, url)
+    assert not result.ok
+    assert result.error
+    assert "\n" not in result.error
+
+
+# --- 429 and 503 -------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes only while somebody sleeps, so that these tests take none."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self.start = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.pauses.append(seconds)
+
+    def monotonic(self) -> float:
+        return 1000.0 + sum(self.pauses)
+
+    def time(self) -> float:
+        return self.start.timestamp() + sum(self.pauses)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for name in ("sleep", "monotonic", "time"):
+        monkeypatch.setattr(time, name, getattr(clock, name))
+    monkeypatch.setattr(script, "_resume_at", 0.0)
+    return clock
+
+
+def http_date(seconds: float) -> str:
+    return format_datetime(Clock().start + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("retry_after", "pause"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("3600", 30),
+        ("9" * 400, 30),
+        (http_date(20), 20),
+        (http_date(-20), 0),
+        (http_date(86_400), 30),
+        ("soon", 1),
+        ("-5", 1),
+        ("1.5", 1),
+        ("Thu, 99 Foo 2030 25:61:61 GMT", 1),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 1),
+        ("", 1),
+        (None, 1),
+    ],
+)
+def test_waits_as_retry_after_asks_and_sends_all_of_it_again(
+    retry_after: str | None,
+    pause: float,
+    status: int,
+    uploads: Uploads,
+    tmp_path: Path,
+    clock: Clock,
+) -> None:
+    data = os.urandom(100_000)
+    (tmp_path / "file.bin").write_bytes(data)
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    uploads.replies = iter([(status, headers), (200, {})])
+    result = upload_single_file(tmp_path / "file.bin", uploads.url)
+    assert (result.ok, result.status, result.bytes) == (True, 200, len(data))
+    assert sum(clock.pauses) == pytest.approx(pause), f"Retry-After: {retry_after}"
+    assert [body.count(data) for body in uploads.bodies] == [1, 1], "Hint: build the body anew"
+
+
+def test_gives_up_when_the_server_keeps_saying_not_now(
+    uploads: Uploads, tmp_path: Path, clock: Clock
+) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.replies = itertools.repeat((429, {"Retry-After": "10"}))
+    result = upload_single_file(path, uploads.url)
+    assert (result.ok, result.status) == (False, 429)
+    assert str(result) == "FAIL doc0.txt: 429 Too Many Requests"
+    assert len(uploads.bodies) == 4
+    assert clock.pauses == [10, 10, 10]
+
+
+def test_all_workers_wait_when_one_is_told_to(
+    uploads: Uploads, tmp_path: Path, clock: Clock
+) -> None:
+    paths = write_files(tmp_path, 2)
+    uploads.replies = itertools.chain(
+        [(429, {"Retry-After": "10"})] * 4, itertools.repeat((200, {}))
+    )
+    assert not upload_single_file(paths[0], uploads.url).ok
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(upload_single_file, paths[1], uploads.url).result().ok
+    assert clock.pauses == [10, 10, 10, 10], "the second file came before its time"
+
+
+# --- a batch -----------------------------------------------------------------------------------
+
+
+def map_in_order(
+    paths: Iterable[Path], url: str, *, max_workers: int = 3
+) -> Iterator[UploadResult]:
+    """Do what everybody tries first: it takes all the paths at once and waits for the slowest."""
+
+    def upload(path: Path) -> UploadResult:
+        with open(path, "rb") as file:
+            response = requests.post(url, files={"file": file}, timeout=5)
+        response.raise_for_status()
+        return UploadResult(path, True, response.status_code, None, path.stat().st_size, 0)
+
+    with ThreadPoolExecutor(max_workers) as pool:
+        yield from pool.map(upload, paths)
+
+
+def check_each_is_reported_once(
+    upload: UploadFiles, uploads: Uploads, good: list[Path], bad: list[Path]
+) -> None:
+    paths = [path for pair in zip(good, bad, strict=True) for path in pair]
+    try:
+        results = list(upload(paths, uploads.url))
+    except OSError as error:
+        pytest.fail(f"one file ended the batch: {error!r}. Hint: catch it in the worker")
+    assert Counter(result.path for result in results) == Counter(paths)
+    assert {result.path for result in results if result.ok} == set(good)
+    assert len(uploads.bodies) == len(good)
+
+
+def test_a_bad_file_costs_its_own_result_only(uploads: Uploads, tmp_path: Path) -> None:
+    good = write_files(tmp_path, 6)
+    bad = [make_missing(tmp_path), make_huge(tmp_path), make_folder(tmp_path)] * 2
+    check_each_is_reported_once(upload_files, uploads, good, bad)
+
+
+def test_a_server_error_costs_its_own_result_only(uploads: Uploads, tmp_path: Path) -> None:
+    uploads.replies = iter([(200, {}), (500, {}), (0, {}), (413, {}), (200, {})])
+    results = list(upload_files(write_files(tmp_path, 5), uploads.url, max_workers=1))
+    assert [result.status for result in results] == [200, 500, None, 413, 200]
+
+
+def test_reports_duplicates_each(uploads: Uploads, tmp_path: Path) -> None:
+    one, two = write_files(tmp_path, 2)
+    paths: list[str | Path] = [one, str(one), two, one]
+    results = list(upload_files(paths, uploads.url))
+    assert Counter(result.path for result in results) == {one: 3, two: 1}
+    assert len(uploads.bodies) == 4
+
+
+def test_nothing_to_upload_is_no_error(uploads: Uploads) -> None:
+    assert list(upload_files([], uploads.url)) == []
+
+
+@pytest.mark.parametrize("max_workers", [1, 3])
+def test_so_many_workers_upload_at_once_and_no_more(
+    max_workers: int, uploads: Uploads, tmp_path: Path
+) -> None:
+    gate = uploads.hold(b"document")
+    results: list[UploadResult] = []
+    batch = upload_files(write_files(tmp_path, 9), uploads.url, max_workers=max_workers)
+    consumer = threading.Thread(target=lambda: results.extend(batch))
+    consumer.start()
+    take(uploads.arrived, max_workers)
+    time.sleep(0.1)  # for one too many to come
+    assert uploads.under_way == max_workers
+    gate.set()
+    consumer.join(WAIT_SECONDS)
+    assert uploads.most_under_way == max_workers
+    assert len(results) == 9
+
+
+def check_results_come_as_they_complete(
+    upload: UploadFiles, uploads: Uploads, tmp_path: Path
+) -> None:
+    slow, *others = write_files(tmp_path, 3)
+    gate = uploads.gates.get(b"document 0.") or uploads.hold(b"document 0.")
+    order = []
+    for result in upload([slow, *others], uploads.url, max_workers=2):
+        order.append(result.path)
+        if len(order) == 2:
+            gate.set()
+    assert order[-1] == slow, f"called with {slow.name} first, which is slow: it kept others back"
+
+
+def test_results_come_as_they_complete(uploads: Uploads, tmp_path: Path) -> None:
+    check_results_come_as_they_complete(upload_files, uploads, tmp_path)
+
+
+def check_takes_few_paths_at_a_time(
+    upload: UploadFiles, uploads: Uploads, path: Path, count: int | None = None
+) -> None:
+    taken = returned = 0
+    most = 0
+
+    def generate() -> Iterator[Path]:
+        nonlocal taken, most
+        for _ in itertools.repeat(None) if count is None else itertools.repeat(None, count):
+            taken += 1
+            most = max(most, taken - returned)
+            yield path
+
+    results = iter(upload(generate(), uploads.url, max_workers=2))
+    for _ in itertools.islice(results, 30):
+        returned += 1
+    assert returned == 30
+    assert most <= 8, f"{most} paths taken and not returned, at most 8. Hint: keep a few in flight"
+
+
+def test_takes_few_paths_of_an_endless_generator(uploads: Uploads, tmp_path: Path) -> None:
+    check_takes_few_paths_at_a_time(upload_files, uploads, write_files(tmp_path, 1)[0])
+
+
+def test_what_is_done_is_returned_before_the_next_path_is_taken(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    events = []
+
+    def watch_folder() -> Iterator[Path]:  # the next path may be long in coming
+        for path in write_files(tmp_path, 3):
+            events.append(f"take {path.name}")
+            yield path
+
+    for result in upload_files(watch_folder(), uploads.url, executor=InlineExecutor()):
+        events.append(f"return {result.path.name}")
+    names = ["doc0.txt", "doc1.txt", "doc2.txt"]
+    assert events == [f"{act} {name}" for name in names for act in ("take", "return")]
+
+
+def test_each_worker_keeps_a_connection_and_a_session_to_itself(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[requests.Session, set[int]] = {}
+    original = requests.Session.request
+
+    def request(self: requests.Session, *args: Any, **kwargs: Any) -> requests.Response:
+        threads.setdefault(self, set()).add(threading.get_ident())
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    results = list(upload_files(write_files(tmp_path, 12), uploads.url, max_workers=2))
+    assert all(result.ok for result in results)
+    shared = [session for session, users in threads.items() if len(users) > 1]
+    assert not shared, "a Session is not made to be shared between threads"
+    assert len(uploads.clients) <= 2, "a new connection for each file. Hint: one Session a thread"
+
+
+def test_stopping_early_starts_nothing_new(uploads: Uploads, tmp_path: Path) -> None:
+    first, second = uploads.hold(b"document 0."), uploads.hold(b"document 1.")
+
+    def generate() -> Iterator[Path]:
+        paths = write_files(tmp_path, 20)
+        yield from paths[:2]
+        first.set()
+        yield from paths[2:]
+
+    with ThreadPoolExecutor(1) as pool:
+        batch = upload_files(generate(), uploads.url, max_workers=2, executor=pool)
+        assert next(batch).path.name == "doc0.txt"
+        take(uploads.arrived, 2)
+        batch.close()  # type: ignore[attr-defined]  # what `break` does
+        second.set()
+    assert len(uploads.bodies) == 2
+
+
+def test_what_paths_raises_comes_after_the_results_of_what_it_gave(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    def walk() -> Iterator[Path]:
+        yield from write_files(tmp_path, 5)
+        raise PermissionError("the sixth")
+
+    results: list[UploadResult] = []
+    with pytest.raises(PermissionError, match="the sixth"):
+        collect(upload_files(walk(), uploads.url), results)
+    assert len(results) == len(uploads.bodies) == 5
+    assert all(result.ok for result in results)
+
+
+def test_a_path_that_is_none_is_a_mistake_of_the_caller(uploads: Uploads, tmp_path: Path) -> None:
+    batch = upload_files([*write_files(tmp_path, 1), None], uploads.url)  # type: ignore[list-item]
+    assert next(batch).ok
+    with pytest.raises(TypeError):
+        next(batch)
+
+
+@pytest.mark.parametrize("executor", [None, InlineExecutor()])
+@pytest.mark.parametrize("max_workers", [0, -1])
+def test_no_workers_is_a_mistake_of_the_caller(
+    max_workers: int, executor: Executor | None, tmp_path: Path
+) -> None:
+    batch = upload_files(write_files(tmp_path, 1), max_workers=max_workers, executor=executor)
+    with pytest.raises(ValueError, match="at least 1"):
+        next(batch)
+
+
+# --- any executor ------------------------------------------------------------------------------
+
+
+def test_runs_on_an_executor_of_the_caller_and_leaves_it_open(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="mine") as pool:
+        for _ in range(2):
+            results = list(upload_files(write_files(tmp_path, 3), uploads.url, executor=pool))
+            assert [result.ok for result in results] == [True] * 3
+        assert uploads.most_under_way == 1, "it ran somewhere else"
+        assert pool.submit(int, "7").result() == 7
+
+
+def test_a_broken_executor_costs_the_files_that_it_did_not_upload(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    paths = write_files(tmp_path, 30)
+    results = list(upload_files(paths, uploads.url, executor=InlineExecutor(lasts=5)))
+    assert Counter(result.path for result in results) == Counter(paths)
+    assert {result.path for result in results if result.ok} == set(paths[:5])
+    assert len(uploads.bodies) == 5
+    assert str(results[-1]).startswith("FAIL doc")
+    assert "BrokenProcessPool: a child process terminated abruptly" in str(results[-1])
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("out of memory"), CancelledError(), KeyboardInterrupt(), SystemExit(1)]
+)
+def test_a_worker_that_dies_costs_its_file(
+    error: BaseException, uploads: Uploads, tmp_path: Path
+) -> None:
+    executor = InlineExecutor(lasts=2, error=error)
+    results = list(upload_files(write_files(tmp_path, 4), uploads.url, executor=executor))
+    assert [result.ok for result in results] == [True, True, False, False]
+    assert type(error).__name__ in (results[3].error or "")
+
+
+def test_an_executor_that_was_shut_down_costs_every_file(uploads: Uploads, tmp_path: Path) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    results = list(upload_files(write_files(tmp_path, 20), uploads.url, executor=pool))
+    assert [result.ok for result in results] == [False] * 20
+    assert len({result.path for result in results}) == 20
+
+
+@pytest.mark.slow
+def test_runs_in_processes(uploads: Uploads, tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 3)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        results = list(upload_files(paths, uploads.url, max_workers=1, executor=pool))
+    assert {str(result) for result in results} == {f"OK {path.name}: 200" for path in paths}
+    assert len(uploads.bodies) == 3
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_costs_no_other_result(uploads: Uploads, tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 20)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=os._exit, initargs=(1,)) as pool:
+        results = list(upload_files(paths, uploads.url, executor=pool))
+    assert Counter(result.path for result in results) == Counter(paths)
+    assert all("BrokenProcessPool" in (result.error or "") for result in results)
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------
+
+
+class CancelOpensTheGate(ThreadPoolExecutor):
+    """Lets the server answer what is under way once an upload that has not begun is cancelled."""
+
+    gate: threading.Event
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(self.open_gate)
+        return future
+
+    def open_gate(self, future: Future[Any]) -> None:
+        if future.cancelled():
+            self.gate.set()
+
+
+def test_after_ctrl_c_what_is_under_way_is_returned_and_nothing_new_starts(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    def press_ctrl_c() -> Iterator[Path]:
+        yield from write_files(tmp_path, 3)
+        take(uploads.arrived, 1)
+        raise KeyboardInterrupt
+
+    gate = uploads.hold(b"document")
+    results: list[UploadResult] = []
+    with CancelOpensTheGate(1) as pool:
+        pool.gate = gate
+        batch = upload_files(press_ctrl_c(), uploads.url, max_workers=2, executor=pool)
+        with pytest.raises(KeyboardInterrupt):
+            collect(batch, results)
+    assert [str(result) for result in results] == ["OK doc0.txt: 200"]
+    assert len(uploads.bodies) == 1
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_ends_with_130_and_says_what_was_not_sent(
+    presses: int, uploads: Uploads, tmp_path: Path
+) -> None:
+    write_files(tmp_path, 20)
+    gate = uploads.hold(b"document")
+    command = [sys.executable, str(ROOT / "concurrent_upload.py"), str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--url", uploads.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    take(uploads.arrived, 2)
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)  # then it has stopped, before the server answers
+    assert process.poll() is None, "it didn't wait for what is under way"
+    gate.set()
+    out, err = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 130, f"exit code {process.returncode}: {err}"
+    assert err == ""
+    *lines, summary = out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("OK doc") for line in lines)
+    assert summary.startswith("2 sent, 0 failed, 18 not sent: "), summary
+    assert len(uploads.bodies) == 2
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def run_main(
+    capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, list[str], str]:
+    """Return the exit code, the lines about files, sorted, and the summary."""
+    code = main([*map(str, arguments)])
+    *lines, summary = capsys.readouterr().out.splitlines()
+    return code, sorted(lines), summary
+
+
+def test_the_default_is_three_small_documents(
+    server: PracticeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines, summary = run_main(capsys, "--url", f"{server.url}/post")
+    assert code == 0
+    assert lines == ["OK clip.mp4: 200", "OK invoice.pdf: 200", "OK notes.txt: 200"]
+    size = sum(path.stat().st_size for path in (SAMPLES / "documents").iterdir())
+    assert summary.startswith(f"3 sent, 0 failed: {size:,} bytes in ")
+
+
+def test_any_failure_ends_with_1_and_is_counted(
+    uploads: Uploads, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.replies = iter([(200, {}), (500, {})])
+    gone = tmp_path / "gone.txt"
+    code, lines, summary = run_main(capsys, path, gone, path, "--url", uploads.url)
+    assert code == 1
+    assert lines == [
+        "FAIL doc0.txt: 500 Internal Server Error",
+        "FAIL gone.txt: no such file",
+        "OK doc0.txt: 200",
+    ]
+    assert summary.startswith("1 sent, 2 failed: 11 bytes in ")
+
+
+def test_takes_files_folders_and_patterns(
+    uploads: Uploads,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo[1].jpg", "photo1.jpg", "in [x]/a.txt", "in [x]/deep/b.txt", "empty/"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).mkdir() if name.endswith("/") else Path(name).write_text(name)
+    wanted = ["photo[1].jpg", "in [x]", "empty", "p*.jpg", "**/b.txt", "no*.jpg", "photo1.jpg"]
+    code, lines, _ = run_main(capsys, *wanted, "--url", uploads.url)
+    assert code == 1
+    assert lines == [
+        "FAIL empty: not a file",
+        "FAIL no*.jpg: no such file",
+        "OK a.txt: 200",
+        "OK b.txt: 200",
+        "OK photo1.jpg: 200",
+        "OK photo1.jpg: 200",
+        "OK photo[1].jpg: 200",
+        "OK photo[1].jpg: 200",
+    ]
+
+
+def test_a_server_that_is_down_leads_to_the_practice_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*map(str, write_files(tmp_path, 2)), "--url", NOWHERE]) == 1
+    out, err = capsys.readouterr()
+    assert "FAIL doc0.txt: can't connect\n" in out
+    assert err == "error: can't connect - try: uv run tests/offline.py concurrent_upload.py\n"
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many"])
+def test_a_wrong_number_of_workers_is_wrong_usage(workers: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--workers", workers])
+    assert stopped.value.code == 2
+
+
+@posix_only
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_traceback(server: PracticeServer, tmp_path: Path) -> None:
+    write_files(tmp_path, 5)
+    command = f"'{sys.executable}' '{ROOT / 'concurrent_upload.py'}' . | true"
+    environment = os.environ | server.environment
+    environment.pop("PYTHONUNBUFFERED", None)
+    result = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert result.stderr == b""
+
+
+@pytest.mark.slow
+def test_prints_any_name_on_any_console_and_no_warning(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    (tmp_path / "café.txt").write_text("coffee")
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONWARNINGS": "error"}
+    result = run_script("concurrent_upload.py", ".", env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("OK caf\\xe9.txt: 200\n1 sent, 0 failed: 6 bytes in ")
+
+
+# --- what these checks are good for ------------------------------------------------------------
+
+
+def test_the_first_thing_that_everybody_tries_fails_these_checks(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    paths = write_files(tmp_path, 1)
+    with pytest.raises(pytest.fail.Exception, match="ended the batch"):
+        check_each_is_reported_once(map_in_order, uploads, paths, [tmp_path / "missing.txt"])
+    with pytest.raises(AssertionError, match="not returned"):
+        check_takes_few_paths_at_a_time(map_in_order, uploads, paths[0], count=50)
+    threading.Timer(0.3, uploads.hold(b"document 0.").set).start()  # it waits for the slow one
+    with pytest.raises(AssertionError, match="kept others back"):
+        check_results_come_as_they_complete(map_in_order, uploads, tmp_path)
