@@ -1,7 +1,8 @@
 """Download a file: look at the headers and the first bytes, then write it chunk by chunk.
 
 A body is only as good as its status, its Content-Type and its length. What fails one of them
-never appears under the final name, and what stood there before still stands.
+never appears under the final name, and what stood there before still stands. A body without
+length or chunks ends where the connection ends: the only one that is cut off unnoticed.
 
 Sample run::
 

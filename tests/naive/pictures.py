@@ -44,10 +44,10 @@ def encode_again(path: Path, format_: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
-def turn_upright(path: Path) -> Image.Image:
+def turn_upright(path: Path) -> None:
     """Turn it as its EXIF says."""
     with Image.open(path) as image:
-        return image.rotate({1: 0, 3: 180, 6: 270, 8: 90}[image.getexif()[0x0112]])
+        image.rotate({1: 0, 3: 180, 6: 270, 8: 90}[image.getexif()[0x0112]])
 
 
 def clean_name(name: str) -> str:
