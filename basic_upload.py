@@ -84,6 +84,8 @@ def upload_file(
         files = {field: build_part(path, handle, media_type)}
         response = requests.post(url, files=files, data=metadata, timeout=timeout)
     response.raise_for_status()
+    if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
+        raise requests.RequestException(f"redirected to {response.url}, the file got lost")
     return response
 
 
@@ -151,11 +153,9 @@ def peek_file(path: Path) -> Iterator[str]:
 
 def show_reply(response: requests.Response, data: bytes) -> Iterator[str]:
     """Yield what was sent and what came in: httpbin echoes text plain, other bytes in base64."""
-    replies = [*response.history, response]  # a redirect may have made a GET of our POST
-    for reply in replies:
-        yield f"{reply.request.method} {reply.url}: {reply.status_code} {reply.reason}"
+    yield f"POST {response.url}: {response.status_code} {response.reason}"
     for name in ("Content-Type", "Content-Length"):
-        yield f"{name}: {replies[0].request.headers[name]}"
+        yield f"{name}: {response.request.headers[name]}"
     if '"files": {' not in response.text:
         return  # not httpbin, or no file came there
     echoes = response.json()
@@ -170,6 +170,8 @@ def explain(error: OSError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):

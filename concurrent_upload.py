@@ -112,6 +112,8 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
             break
         _resume_at = max(_resume_at, time.monotonic() + read_retry_after(response))
     response.raise_for_status()
+    if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
+        raise requests.RequestException(f"redirected to {response.url}, the file got lost")
     return response
 
 
@@ -239,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.workers < 1:
         parser.error("--workers is at least 1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     paths: list[Path] = []
     results: list[UploadResult] = []
     exit_code = 0
@@ -253,11 +255,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             paths = find_files(args.files or [str(SAMPLES)])
             for result in upload_files(paths, args.url, max_workers=args.workers):
                 results.append(result)
-                print(result, flush=True)
+                print(result)
         except KeyboardInterrupt:
             exit_code = 130
-        except BrokenPipeError:  # `| head` has read enough
-            sys.stdout = None  # or the end of the program would complain
+        except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
     failed = sum(not result.ok for result in results)
     size = sum(result.bytes for result in results if result.ok)

@@ -219,6 +219,8 @@ def explain(error: OSError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):

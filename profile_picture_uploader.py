@@ -135,6 +135,8 @@ class ProfilePictureUploader:
             timeout=self.timeout,
         )
         response.raise_for_status()
+        if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
+            raise requests.RequestException(f"redirected to {response.url}, the file got lost")
         return response
 
     def upload(self, path: str | Path, user_id: str, **metadata: str) -> requests.Response:
@@ -198,6 +200,8 @@ def explain(error: requests.RequestException) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason} - check the address"
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):

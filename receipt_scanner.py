@@ -563,6 +563,8 @@ def explain(error: Exception, name: str) -> str:
     """Return in one line what happened with a file and what to do."""
     if isinstance(error, OcrError):
         return f"{name}: the OCR service says: {error} - https://ocr.space/ocrapi explains"
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return f"{name}: no answer in time - try again later"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):

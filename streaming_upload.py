@@ -163,6 +163,8 @@ def stream_upload(
         timeout=timeout,
     )
     response.raise_for_status()
+    if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
+        raise requests.RequestException(f"redirected to {response.url}, the file got lost")
     return response
 
 
@@ -172,6 +174,8 @@ def explain(error: OSError) -> str:
         return (
             f"{error.response.status_code} {error.response.reason} - check the address and the size"
         )
+    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
+        return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):

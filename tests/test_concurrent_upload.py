@@ -741,6 +741,14 @@ def test_the_default_is_three_small_documents(
     assert summary.startswith(f"3 sent, 0 failed: {size:,} bytes in ")
 
 
+def test_a_redirect_that_loses_the_file_is_a_failure(server: PracticeServer) -> None:
+    """301, 302 and 303 make a GET of the POST: the second server answers 200 and got no file."""
+    url = f"{server.url}/redirect-to?url=/get"
+    result = upload_single_file(SAMPLES / "documents" / "notes.txt", url)
+    assert not result.ok, f"no file arrived, yet the result is {result}"
+    assert "the file got lost" in str(result)
+
+
 def test_any_failure_ends_with_1_and_is_counted(
     uploads: Uploads, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

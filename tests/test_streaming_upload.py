@@ -598,6 +598,15 @@ def test_sends_an_empty_file_without_a_fuss(
     assert out.startswith("sent 0 bytes in ")
 
 
+def test_a_redirect_that_loses_the_file_is_an_error(
+    server: PracticeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """301, 302 and 303 make a GET of the POST: the second server answers 200 and got no file."""
+    code, out, err = run_main(capsys, "--url", f"{server.url}/redirect-to?url=/get")
+    assert code == 1, f"exit code {code}, although no file arrived: {out}"
+    assert "the file got lost" in err
+
+
 def check_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run main, which must fail; return its one line, without the progress before it."""
     code, out, err = run_main(capsys, *arguments)
