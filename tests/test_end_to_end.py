@@ -11,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -151,22 +153,27 @@ def normalize(output: str) -> str:
     return re.sub(r"\d+\.\d+ (s|MB/s)\b", r"N \1", text)
 
 
+@cache  # the README and a docstring may show the same run
+def run_documented(command: str) -> str:
+    """Return what a command of the docs prints in a folder like the project's."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (*SCRIPTS, "samples", "tests"):
+            Path(folder, name).symlink_to(ROOT / name)
+        return subprocess.run(
+            [sys.executable, *command.removeprefix("uv run ").split()],
+            check=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        ).stdout
+
+
 @pytest.mark.parametrize(("where", "command", "output"), list(find_transcripts()))
-def test_prints_what_the_docs_show(where: str, command: str, output: str, tmp_path: Path) -> None:
-    for name in (*SCRIPTS, "samples", "tests"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    arguments = command.removeprefix("uv run ").split()
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        check=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        timeout=60,
-    )
-    want, got = normalize(output), normalize(result.stdout)
+def test_prints_what_the_docs_show(where: str, command: str, output: str) -> None:
+    want, got = normalize(output), normalize(run_documented(command))
     same = doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
     assert same, f"{where} shows for {command}\n{want}\nbut it prints\n{got}"
 
