@@ -166,17 +166,18 @@ def show_reply(response: requests.Response, data: bytes) -> Iterator[str]:
         yield f"received {name}: {len(data):,} bytes, {'' if same else 'NOT '}the same as on disk"
 
 
-def explain(error: OSError) -> str:
+def explain(error: OSError | ValueError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
-        return f"{error.response.status_code} {error.response.reason} - check the address"
+        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
+        return f"{error.response.status_code} {reason} - check the address"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    if isinstance(error, requests.RequestException):
+    if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
         return f"{error} - check the address"
     return f"{error.filename}: {error.strerror} - check the path"
 
@@ -218,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # requests.RequestException is one
+    except (OSError, ValueError) as error:  # requests.RequestException is an OSError
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

@@ -120,7 +120,8 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
 def explain(error: OSError | ValueError) -> str:
     """Return in a few words why a file was not uploaded."""
     if isinstance(error, requests.HTTPError):
-        return f"{error.response.status_code} {error.response.reason}"
+        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
+        return f"{error.response.status_code} {reason}"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):

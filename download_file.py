@@ -132,7 +132,7 @@ def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]
             head += chunk
         yield head
         yield from chunks
-    except requests.RequestException as error:  # cut off, damaged, or stalled
+    except (requests.RequestException, ValueError) as error:  # cut off, damaged, or stalled
         raise IncompleteDownload("the connection broke") from error
 
 
@@ -154,6 +154,9 @@ def download_file(
     `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where the server
     doesn't tell. Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge,
     requests.RequestException, OSError from the disk.
+
+    Two gaps: a compressed body (it asks for none) without a length, cut off, is taken for whole;
+    `kill -9` leaves a hidden part.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():  # a folder; or a device, which it would replace
@@ -215,15 +218,16 @@ def choose_name(url: str) -> str:
     return name
 
 
-def explain(error: OSError) -> str:
+def explain(error: OSError | ValueError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
-        return f"{error.response.status_code} {error.response.reason} - check the address"
+        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
+        return f"{error.response.status_code} {reason} - check the address"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    if isinstance(error, requests.RequestException):
+    if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
         return f"{error} - check the address"
     return f"can't save it ({error.strerror}) - choose another place with -o"
 
@@ -263,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DownloadTooLarge as error:
         print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)
         return 1
-    except OSError as error:  # requests.RequestException is one
+    except (OSError, ValueError) as error:  # requests.RequestException is an OSError
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

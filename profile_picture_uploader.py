@@ -196,10 +196,11 @@ class ProfilePictureUploader:
         return clean.getvalue()
 
 
-def explain(error: requests.RequestException) -> str:
+def explain(error: requests.RequestException | ValueError) -> str:
     """Return in one line what happened and what to do."""
     if isinstance(error, requests.HTTPError):
-        return f"{error.response.status_code} {error.response.reason} - check the address"
+        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
+        return f"{error.response.status_code} {reason} - check the address"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
@@ -244,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InvalidPicture as error:
         print(f"error: {path.name}: {error} - choose another file", file=sys.stderr)
         return 1
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to no address
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

@@ -45,6 +45,8 @@ DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
 TIMEOUT_SECONDS = (5, 30)  # connect, read
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 MAX_SIDE_PIXELS = 10_000
+MAX_PIXELS = 80_000_000  # a GIF of 48 bytes can ask for gigabytes of memory
+MIN_BYTES = 10_000  # of a tiny photo: below, a JPEG's tables would not fit
 JPEG_QUALITIES = range(60, 96)  # below, letters blur; above, only the file grows
 PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 MAX_MESSAGE = 200  # letters of what the API says about a failure
@@ -149,7 +151,10 @@ RULES = [
 
 def read_lines(text: str) -> list[Line]:
     """Return the lines of a text, their amounts found."""
-    printed = [" ".join(line.split()) for line in text.splitlines()]
+    # A receipt is nobody's: no codes for the terminal, no letters that turn the writing.
+    printed = [
+        "".join(filter(str.isprintable, " ".join(line.split()))) for line in text.splitlines()
+    ]
     simple = TOTAL.sub("total", CURRENCY.sub("¤", "\n".join(printed).lower())).split("\n")
     return [
         Line(*line, list(split_at_amounts(line[1]))) for line in zip(printed, simple, strict=False)
@@ -376,6 +381,8 @@ def prepare_photo(path: str | Path) -> bytes:
     try:
         data = Path(path).read_bytes()
         image = Image.open(io.BytesIO(data), formats=PHOTO_FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"over {MAX_PIXELS:,} pixels")
         image.load()  # half a JPEG opens without complaint
         upright = ImageOps.exif_transpose(image)
     except Exception as error:  # on damaged data Pillow raises nearly anything
@@ -384,7 +391,7 @@ def prepare_photo(path: str | Path) -> bytes:
     is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
     if is_upright and is_small and image.format in ("JPEG", "PNG"):
         return data
-    limit = min(MAX_BYTES, len(data)) if image.format == "JPEG" else MAX_BYTES
+    limit = min(MAX_BYTES, max(len(data), MIN_BYTES)) if image.format == "JPEG" else MAX_BYTES
     paper = Image.new("RGBA", upright.size, "white")  # JPEG has no transparency
     photo = Image.alpha_composite(paper, upright.convert("RGBA")).convert("RGB")
     photo.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
@@ -394,7 +401,7 @@ def prepare_photo(path: str | Path) -> bytes:
         )
         if fitting:
             return encode_jpeg(photo, JPEG_QUALITIES[fitting - 1])
-        photo = photo.resize((photo.width * 4 // 5, photo.height * 4 // 5))
+        photo = photo.resize([max(side * 4 // 5, 1) for side in photo.size])
 
 
 def check_reply(reply: object) -> dict[str, Any]:
@@ -422,7 +429,8 @@ def check_reply(reply: object) -> dict[str, Any]:
         messages = [part.get(key) for part in (reply, *pages) for key in keys]
     lists = (message if isinstance(message, list) else [message] for message in messages)
     words = " ".join(str(word)[:1000] for word in itertools.chain(*lists) if word)
-    raise OcrError(textwrap.shorten(words or "no text in the reply", MAX_MESSAGE))
+    message = textwrap.shorten(words or "no text in the reply", MAX_MESSAGE)
+    raise OcrError("".join(filter(str.isprintable, message)))  # no codes for the terminal
 
 
 class Box(NamedTuple):
@@ -438,13 +446,19 @@ class Box(NamedTuple):
 def read_rows(page: dict[str, Any]) -> list[list[Box]]:
     """Return the overlay's pieces of text in rows, top to bottom; a skewed photo is levelled."""
     boxes, slopes = [], []
-    for line in (page.get("TextOverlay") or {}).get("Lines") or []:
-        first, last = line["Words"][0], line["Words"][-1]
-        top, lower = sorted((first["Top"], last["Top"]))
-        right, bottom = last["Left"] + last["Width"], lower + last["Height"]
-        boxes.append(Box(line["LineText"], first["Left"], top, right, bottom))
-        if last["Left"] > first["Left"]:
-            slopes.append((last["Top"] - first["Top"]) / (last["Left"] - first["Left"]))
+    try:
+        for line in (page.get("TextOverlay") or {}).get("Lines") or []:
+            first, last = (
+                {side: float(word[side]) for side in ("Left", "Top", "Width", "Height")}
+                for word in (line["Words"][0], line["Words"][-1])
+            )
+            top, lower = sorted((first["Top"], last["Top"]))
+            right, bottom = last["Left"] + last["Width"], lower + last["Height"]
+            boxes.append(Box(str(line["LineText"]), first["Left"], top, right, bottom))
+            if last["Left"] > first["Left"]:
+                slopes.append((last["Top"] - first["Top"]) / (last["Left"] - first["Left"]))
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        return []  # not as documented: the plain text has to do
     slope: float = median(slopes or [0])
     reach = median(box.bottom - box.top for box in boxes) / 2 if boxes else 0
 

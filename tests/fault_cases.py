@@ -468,7 +468,9 @@ def look_at_nothing(_stage: Stage) -> str:
     return "-"
 
 
-def visit(script: ModuleType, route: str) -> Case:
+def visit(
+    script: ModuleType, route: str, tutorial: Callable[[Path, str], object] = uploads.upload_form
+) -> Case:
     """Use one of the six scripts against a route, or another address."""
 
     def ours(stage: Stage) -> str:
@@ -483,7 +485,7 @@ def visit(script: ModuleType, route: str) -> Case:
         address = visit_address(stage, route)
         if script is download_file:
             return stage.call(downloads.download, address, stage.folder / "photo.jpg")
-        scan_or_upload = receipts.scan if script is receipt_scanner else uploads.upload_form
+        scan_or_upload = receipts.scan if script is receipt_scanner else tutorial
         return stage.call(scan_or_upload, save(stage, PNG, "me.png"), address)
 
     left = (
@@ -773,7 +775,9 @@ def print_name(script: ModuleType, *options: object) -> Case:
     def ours(stage: Stage) -> str:
         console = BlindConsole()
         stage.monkeypatch.setattr(sys, "stdout", console)
-        words = [option if option != name else save(stage, PNG, name) for option in options]
+        reply = faults.ocr_reply(ParsedText=f"CAFE {name}\r\nTOTAL\t5.00\r\n").encode()
+        data = reply if script is receipt_scanner else PNG
+        words = [option if option != name else save(stage, data, name) for option in options]
         if script is download_file:
             words = [stage.address("/faults/type?is=image/jpeg"), "-o", stage.folder / name]
         elif "--url" in words:
@@ -928,3 +932,13 @@ def make_unreadable(path: Path) -> None:
     """Write a picture that only root may read."""
     path.write_bytes(PNG)
     path.chmod(0)
+
+
+def read_merchant(text: str) -> Case:
+    """Read the merchant from the text of a receipt."""
+    return Case(
+        "receipt_scanner.py",
+        lambda _: repr(receipt_scanner.parse_receipt(text)["merchant"]),
+        lambda _: repr(receipts.find_merchant(text)),
+        look_at_nothing,
+    )

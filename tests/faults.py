@@ -20,10 +20,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from werkzeug.datastructures import Headers
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 CHUNK_BYTES = 256 * 1024
 KEPT_BYTES = 4 * 1024 * 1024  # of each upload
@@ -274,6 +278,18 @@ def received(_request: Request) -> Response:
     )
 
 
+class Redirect(Response):
+    """A redirect to any place, be it an address or not; werkzeug itself would refuse some."""
+
+    place = ""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        """Add the Location."""
+        headers = super().get_wsgi_headers(environ)
+        headers["Location"] = self.place
+        return headers
+
+
 @route("/faults/redirect/<int:code>", "GET", "POST", "PUT")
 def redirect(request: Request, code: int) -> Response:
     """This redirect (307 keeps a POST) to `?to=/post`, on `?host=localhost` another host."""
@@ -281,7 +297,9 @@ def redirect(request: Request, code: int) -> Response:
     place = request.args.get("to", "/post")
     if "host" in request.args:
         place = f"http://{request.args['host']}:{request.environ['SERVER_PORT']}{place}"
-    return Response(status=code, headers={"Location": place})
+    response = Redirect(status=code)
+    response.place = place
+    return response
 
 
 @route("/faults/loop", "GET", "POST", "PUT")
@@ -289,6 +307,13 @@ def loop(request: Request) -> Response:
     """307 to itself, for ever."""
     receive(request)
     return Response(status=307, headers={"Location": "/faults/loop"})
+
+
+@route("/faults/red", "GET", "POST", "PUT")
+def red(request: Request) -> Response:
+    """404 with a reason that makes the terminal write in red from there on."""
+    receive(request)
+    return Response(status="404 \x1b[31mRED")
 
 
 @route("/faults/too-large", "POST", "PUT")
@@ -352,6 +377,7 @@ OCR_REPLIES: dict[str, Callable[[], str]] = {
     ),
     "error-string": lambda: json.dumps({"IsErroredOnProcessing": True, "ErrorMessage": "E3"}),
     "quotes-the-key": lambda: json.dumps("The API key [key] is over its limit"),
+    "red": lambda: json.dumps("\x1b[31mRED"),
     "no-results": lambda: json.dumps({"ParsedResults": [], "IsErroredOnProcessing": False}),
     "results-null": lambda: json.dumps({"ParsedResults": None, "IsErroredOnProcessing": False}),
     "results-text": lambda: json.dumps({"ParsedResults": "TOTAL 1.00"}),

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT, SAMPLES
+from conftest import NOWHERE, SAMPLES
 from offline import PracticeServer
 
 import basic_upload
@@ -491,22 +490,3 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
         basic_upload.main(arguments)
     assert exit_.value.code == 2
     assert "usage: " in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows reports a closed pipe as another error")
-@pytest.mark.parametrize("option", ["--peek", "--show-body", "--meta=a=b"])
-def test_says_nothing_when_nobody_reads_its_output(option: str, server: PracticeServer) -> None:
-    reading_end, writing_end = os.pipe()
-    os.close(reading_end)
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "basic_upload.py"), option],
-        check=False,
-        env=os.environ | server.environment,
-        stdout=writing_end,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    os.close(writing_end)
-    assert (process.returncode, process.stderr) == (1, "")

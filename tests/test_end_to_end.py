@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from conftest import NOWHERE, ROOT, SAMPLES, SCRIPTS, RunScript
+from offline import PracticeServer
 
 pytestmark = pytest.mark.slow
 OFFLINE = ROOT / "tests" / "offline.py"
@@ -121,6 +122,30 @@ def test_ctrl_c_ends_with_130_and_no_traceback(script: str, tmp_path: Path) -> N
     assert process.returncode == 130, f"exit code {process.returncode}: {err}"
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == [], "it left something behind"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports a closed pipe as another error")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_says_nothing_when_nobody_reads_its_output(
+    script: str, server: PracticeServer, tmp_path: Path
+) -> None:
+    """As in `script | head -1`, when head has seen enough."""
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    options = ["--from-json", SAMPLES / "replies" / "good.json"] if "receipt" in script else []
+    process = subprocess.run(
+        [sys.executable, ROOT / script, *options],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | server.environment,
+        stdout=writing_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing_end)
+    complaints = re.sub(r"^ *\d+ %\n", "", process.stderr, flags=re.M)
+    assert (process.returncode, complaints) == (1, "")
 
 
 # --- what the docstrings and the README show ---------------------------------------------------

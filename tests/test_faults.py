@@ -50,6 +50,7 @@ from fault_cases import (
     name_picture,
     print_into_closed_pipe,
     print_name,
+    read_merchant,
     read_text,
     resume,
     scan,
@@ -322,6 +323,20 @@ UPLOADS = [
         ours=("sent 200,000 bytes in …, 200 OK", TWICE),
         tutorial=("no error", "the whole file in chunks, then an empty file in chunks"),
     ),
+    *[
+        Fault(
+            "302: the redirect becomes a GET, which brings no file but gets a 200",
+            upload(script, "/faults/redirect/302?to=/get", data=data),
+            ours=(f"…redirected to …/get, the file got lost{text}", "the whole file"),
+            tutorial=("no error", "the whole file") if script is basic_upload else None,
+        )
+        for script, data, text in (
+            (basic_upload, DATA, " - check the address"),
+            (profile_picture_uploader, PNG, " - check the address"),
+            (streaming_upload, DATA, " - check the address"),
+            (concurrent_upload, DATA, " | 0 sent, 1 failed…exit code 1"),
+        )
+    ],
     Fault(
         "the file grows while it is sent",
         upload_while(grow),
@@ -452,8 +467,15 @@ NETWORK = [
     *in_all_scripts(
         "the server doesn't speak TLS, or its certificate is not to be trusted",
         "https://HERE/",
-        "…",
+        "…connect…",
         "SSLError: …",
+    ),
+    *in_all_scripts(
+        "a redirect leads to an address that is none",
+        "/faults/redirect/307?host=.invalid",
+        "Failed to parse: '.invalid', label empty or too long…",
+        "LocationParseError: …",
+        receipt_scanner="error: …307 TEMPORARY REDIRECT…",
     ),
     *in_all_scripts(
         "a redirect leads to itself",
@@ -462,6 +484,22 @@ NETWORK = [
         "TooManyRedirects: …",
         receipt_scanner="error: …307 TEMPORARY REDIRECT…",
     ),
+    *[
+        Fault(
+            "the server's words hold a code for the terminal",
+            visit(script, "/faults/red", uploads.say_what_went_wrong),
+            ours=(f"{says}404 [31mRED…", "nothing" if script is download_file else "-"),
+            tutorial=("error: …\x1b[31mRED…", "-") if script is basic_upload else None,
+        )
+        for script, says in (
+            (basic_upload, "error: "),
+            (profile_picture_uploader, "error: "),
+            (streaming_upload, "error: "),
+            (download_file, "error: "),
+            (concurrent_upload, "FAIL me.png: "),
+            (receipt_scanner, "error: me.png: the OCR service says: "),
+        )
+    ],
     Fault(
         "a redirect leads to another host, with an API key in a header",
         send_key_elsewhere(),
@@ -772,6 +810,32 @@ OCR = [
             ("text-number", "a page with a number as its text", "no text in the reply", "no error"),
         )
     ],
+    *[
+        Fault(
+            f"the OCR service refuses: {what}",
+            scan("/parse/image", key=key),
+            ours=(f"{OCR_SAYS}{says} - https://ocr.space/ocrapi explains", "-"),
+            tutorial=(harm, "-"),
+        )
+        for key, what, says, harm in (
+            (KEY, "403 with a string", "The API key is invalid", "TypeError: …"),
+            ("practice-throttled", "403 with another", "You may only perform…", "TypeError: …"),
+            ("practice-outage", "its flag is set", "E101: Timed out…", "TypeError: …"),
+            ("practice-timeout", "only a page's exit code says so", "OCR engine timed out…", "…"),
+        )
+    ],
+    Fault(
+        "the service's words hold a code for the terminal",
+        scan("/faults/ocr/red", receipts.scan_and_tell),
+        ours=(f"{OCR_SAYS}[31mRED - …", "-"),
+        tutorial=("ValueError: …\x1b[31mRED…", "-"),
+    ),
+    Fault(
+        "the merchant's name holds a code for the terminal",
+        read_merchant("\x1b[31mCORNER CAFE\nTOTAL 5.00"),
+        ours=("'[31mCORNER CAFE'", "-"),
+        tutorial=("'\\x1b[31mCORNER CAFE'", "-"),
+    ),
     Fault(
         "the service repeats the API key in its error",
         scan("/faults/ocr/quotes-the-key", receipts.scan_and_tell),
@@ -818,6 +882,7 @@ CONSOLES = [
         ),
         (download_file, (), "saved …\\u6771\\u4eac.png: 10,000 bytes, exit code 0"),
         (concurrent_upload, ("東京.png", "--url"), "OK \\u6771\\u4eac.png: 200…exit code 0"),
+        (receipt_scanner, ("--from-json", "東京.png"), "…\\u6771\\u4eac.png…exit code 0"),
     )
 ] + [
     Fault(
@@ -841,13 +906,13 @@ LIMITS = [
         "a compressed body without a length ends early",
         download("/faults/gzip?cut=1000", whole=repeated_bytes(100_000)),
         ours=("saved …: 886 bytes", "a part of the file"),
-        says="@@",
+        says="a compressed body (it asks for none) without a length, cut off",
     ),
     Limit(
-        "kill -9 in the middle: the part has a name that no later call knows",
+        "kill -9 in the middle: its part has a name that no later call knows",
         download_killed(),
         ours=("saved …: 2,000,000 bytes", "a hidden part, the whole file"),
-        says="@@",
+        says="`kill -9` leaves a hidden part",
         marks=[posix_only, pytest.mark.slow],
     ),
     Limit(

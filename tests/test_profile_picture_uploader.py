@@ -7,8 +7,6 @@ import io
 import os
 import re
 import struct
-import subprocess
-import sys
 import threading
 import unicodedata
 import zlib
@@ -21,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT, SAMPLES
+from conftest import NOWHERE, SAMPLES
 from offline import PracticeServer
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
@@ -696,21 +694,3 @@ def test_names_size_as_the_likely_cause_when_the_server_hangs_up(
         mock.post(URL, body=aborted)
         error = check_error(capsys, SAMPLES / "avatar.png", "--url", URL)
     assert "larger than the server takes" in error
-
-
-@pytest.mark.slow
-@posix_only
-def test_says_nothing_when_nobody_reads_its_output(server: PracticeServer) -> None:
-    reading_end, writing_end = os.pipe()
-    os.close(reading_end)
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "profile_picture_uploader.py")],
-        check=False,
-        env=os.environ | server.environment,
-        stdout=writing_end,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    os.close(writing_end)
-    assert (process.returncode, process.stderr) == (1, "")

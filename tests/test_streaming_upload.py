@@ -744,22 +744,3 @@ def test_redraws_the_percentage_on_a_real_terminal(server: PracticeServer) -> No
     assert shown.startswith("  1 %\r  2 %\r")
     assert shown.endswith(" 99 %\r100 %\r\n")
     assert shown.count("\n") == 1
-
-
-@pytest.mark.slow
-@posix_only
-def test_says_nothing_when_nobody_reads_its_output(server: PracticeServer) -> None:
-    reading_end, writing_end = os.pipe()
-    os.close(reading_end)
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "streaming_upload.py")],
-        check=False,
-        env=os.environ | server.environment,
-        stdout=writing_end,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    os.close(writing_end)
-    assert process.returncode == 1
-    assert process.stderr.splitlines()[-1] == "100 %"

@@ -32,7 +32,7 @@ def scan_and_tell(path: Path, url: str, key: str = "helloworld") -> None:
     """Show the user whatever the service says."""
     with open(path, "rb") as file:
         response = requests.post(url, headers={"apikey": key}, files={"file": file}, timeout=5)
-    raise ValueError(response.text)
+    raise ValueError(response.json())
 
 
 def find_amounts(text: str) -> list[str]:
@@ -43,3 +43,8 @@ def find_amounts(text: str) -> list[str]:
 def tidy_lines(text: str) -> str:
     """Remove the blanks at the end of each line, and empty lines."""
     return re.sub(r"(\s+)*\n", "\n", text)
+
+
+def find_merchant(text: str) -> str:
+    """Take the first line."""
+    return text.splitlines()[0]
