@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="keep a part, continue it next time")
     args = parser.parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         path = download_file(
             args.url or IMAGE_URL,
@@ -267,7 +267,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DownloadTooLarge as error:
         print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)
         return 1
-    except (OSError, ValueError) as error:  # requests.RequestException is an OSError
+    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError) as error:  # requests' are OSErrors, a bad host is a ValueError
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0

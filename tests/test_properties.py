@@ -292,15 +292,13 @@ def test_a_server_receives_any_file_as_one_part(
 
 OLD = b"what stood there before"
 PICTURE = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"properties").digest(30_000)
-LENGTHS = st.sampled_from([4, 100, 511, 512, 513, 5000, len(PICTURE)])
 CUTS = st.floats(0, 1, exclude_max=True)  # where a reply breaks off, as a share of it
-FRAMINGS = st.sampled_from(["length", "chunked", "gzip", "gzip chunked", "until it closes"])
 REFUSALS = (IncompleteDownload, ContentTypeMismatch, requests.RequestException)
 
 
-def frame(body: bytes, framing: str, sizes: list[int]) -> tuple[bytes, bytes]:
+def frame(body: bytes, kind: str, framing: str, sizes: list[int]) -> tuple[bytes, bytes]:
     """Return head and body of a good reply; `sizes` are those of its chunks."""
-    headers = ["HTTP/1.1 200 OK", "Content-Type: image/jpeg"]
+    headers = ["HTTP/1.1 200 OK", f"Content-Type: {kind}"]
     if "gzip" in framing:
         body = gzip.compress(body, mtime=0)
         headers.append("Content-Encoding: gzip")
@@ -324,16 +322,23 @@ def split(data: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 
 @given(
-    length=LENGTHS,
-    framing=FRAMINGS,
+    length=st.sampled_from([4, 100, 511, 512, 513, 5000, len(PICTURE)]),
+    kind=st.sampled_from(["image/jpeg", "application/octet-stream"]),
+    framing=st.sampled_from(["length", "chunked", "gzip", "gzip chunked", "until it closes"]),
     cut=st.none() | CUTS,
     sizes=st.lists(st.integers(50, 9000), min_size=1, max_size=5),
     chunk_size=CHUNK_SIZES,
 )
 def test_a_download_is_whole_or_absent_wherever_it_breaks(
-    wire: Wire, length: int, framing: str, cut: float | None, sizes: list[int], chunk_size: int
+    wire: Wire,
+    length: int,
+    kind: str,
+    framing: str,
+    cut: float | None,
+    sizes: list[int],
+    chunk_size: int,
 ) -> None:
-    head, body = frame(PICTURE[:length], framing, sizes)
+    head, body = frame(PICTURE[:length], kind, framing, sizes)
     reply = head + body
     if cut is not None:
         # Without a length the body ends where the connection does: only the head can break.
@@ -343,7 +348,7 @@ def test_a_download_is_whole_or_absent_wherever_it_breaks(
         target = Path(folder, "photo.jpg")
         target.write_bytes(OLD)
         with suppress(*REFUSALS) if cut is not None else nullcontext():
-            download_file(wire.url, target, chunk_size=chunk_size)
+            download_file(wire.url, target, kind, chunk_size)
         got = target.read_bytes()
         if cut is None or got != OLD:
             assert got == PICTURE[:length], f"saved {len(got):,} bytes that are not the file's"
