@@ -205,6 +205,7 @@ def encode(picture: Image.Image, format_: str, **options: Any) -> bytes:
 
 
 PNG = make_png()
+NOISE = Image.effect_noise((200, 200), 100)
 
 
 def download(
@@ -886,6 +887,22 @@ def swap_after_check() -> Case:
         lambda stage: act(stage, functools.partial(stage.call, pictures.check_and_send)),
         look_at_picture,
     )
+
+
+def grow_when_encoded() -> Case:
+    """Send a picture that is just under the cap, and over it when it is encoded again."""
+    data = encode(NOISE, "JPEG", quality=5)
+
+    def ours(stage: Stage) -> str:
+        path, url = save(stage, data, "me.jpg"), stage.address("/sink")
+        capped = profile_picture_uploader.ProfilePictureUploader(url, max_bytes=len(data))
+        return stage.call(capped.upload, path, "42")
+
+    def theirs(stage: Stage) -> str:
+        path, url = save(stage, data, "me.jpg"), stage.address("/sink")
+        return stage.call(pictures.send_clean, path, url, len(data))
+
+    return Case("profile_picture_uploader.py", ours, theirs, look_at_picture)
 
 
 def make_bomb(side: int = 14_143) -> bytes:
