@@ -126,6 +126,8 @@ def explain(error: OSError | ValueError) -> str:
         return "no answer in time"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the server hung up; the file may be larger than it takes"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection"
     if isinstance(error, requests.ConnectionError):
         return CANT_CONNECT
     return getattr(error, "strerror", None) or str(error)

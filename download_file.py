@@ -173,6 +173,9 @@ def download_file(
             raise DownloadTooLarge(f"{total:,} bytes, more than {max_bytes:,}")
         chunks = read_chunks(response, chunk_size)
         first = next(chunks)
+        ends_by_itself = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        if not (first or ends_by_itself or response.headers.get("Content-Length")):
+            raise IncompleteDownload("nothing came")  # the head may be cut off, too
         check_bytes((read_head(part) if received else b"") + first, media_type, expected_prefix)
         if not received:
             version.unlink(missing_ok=True)  # it belongs to the part that is replaced now
@@ -225,6 +228,8 @@ def explain(error: OSError | ValueError) -> str:
         return f"{error.response.status_code} {reason} - check the address"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return "no answer in time - try again later"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection - check the address, and this machine's clock"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address

@@ -5,7 +5,7 @@ Sample run::
     $ uv run tests/offline.py profile_picture_uploader.py
     avatar.jpg is image/jpeg
     removed GPS position, turned upright, 3024x4032 kept
-    sent as avatar.jpg: 306,081 bytes, 200 OK
+    sent as avatar.jpg: 306,081 bytes, 200
 """
 # /// script
 # requires-python = ">=3.10"
@@ -205,6 +205,8 @@ def explain(error: requests.RequestException | ValueError) -> str:
         return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection - check the address, and this machine's clock"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     return f"{error} - check the address"
@@ -234,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{path.name} is {picture.media_type}")
             print(", ".join(picture.changes))
             response = uploader.send(picture, args.user_id)
-            sent = f"{len(picture.data):,} bytes, {response.status_code} {response.reason}"
+            sent = f"{len(picture.data):,} bytes, {response.status_code}"
             print(f"sent as {picture.filename}: {sent}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

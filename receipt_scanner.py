@@ -429,8 +429,8 @@ def check_reply(reply: object) -> dict[str, Any]:
         messages = [part.get(key) for part in (reply, *pages) for key in keys]
     lists = (message if isinstance(message, list) else [message] for message in messages)
     words = " ".join(str(word)[:1000] for word in itertools.chain(*lists) if word)
-    message = textwrap.shorten(words or "no text in the reply", MAX_MESSAGE)
-    raise OcrError("".join(filter(str.isprintable, message)))  # no codes for the terminal
+    words = "".join(filter(str.isprintable, " ".join(words.split())))  # no codes for the terminal
+    raise OcrError(textwrap.shorten(words, MAX_MESSAGE) or "no text in the reply")
 
 
 class Box(NamedTuple):
@@ -579,10 +579,12 @@ def explain(error: Exception, name: str) -> str:
         return f"{name}: the OCR service says: {error} - https://ocr.space/ocrapi explains"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return f"{name}: no answer in time - try again later"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection - check the address, and this machine's clock"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, requests.RequestException):
-        return f"{name}: {error} - try again later"
+        return f"{error} - check the address"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror} - check the path"
     return f"{name}: {error} - choose another file"

@@ -11,7 +11,7 @@ Sample run::
      20 %
      ...
     100 %
-    sent 5,242,880 bytes in 0.03 s: 160.1 MB/s, 200 OK
+    sent 5,242,880 bytes in 0.03 s: 160.1 MB/s, 200
 """
 # /// script
 # requires-python = ">=3.10"
@@ -177,6 +177,8 @@ def explain(error: OSError | ValueError) -> str:
         return "no answer in time - try again later"
     if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
         return "the connection broke - the file may be larger than the server takes"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection - check the address, and this machine's clock"
     if isinstance(error, requests.ConnectionError):
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
@@ -211,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ) as response:
                 seconds = time.perf_counter() - started
             speed = f"{seconds:.2f} s: {size / 1e6 / seconds:.1f} MB/s"
-            print(f"sent {size:,} bytes in {speed}, {response.status_code} {response.reason}")
+            print(f"sent {size:,} bytes in {speed}, {response.status_code}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -63,8 +63,8 @@ FRAGMENTS = (
     "March dez 20 SUB TAX CASH CHANGE tip round valid date Ltd sdn bhd GmbH & Co. KG a ß İ 北 \0 "
     "\ud800 ٣ ² , . ' - / ( ) % * : ; _ # \u202e \u0301"
 ).split(" ")
-NUMBERS = "1 12 123 0 o % ¤".split()
-SEPARATORS = " .,'-/("
+NUMBERS = "1 12 123 0 ¤".split()
+SEPARATORS = " .,'-"
 VALUES: list[Any] = [None, True, 0, 1, -1, 3.5, 1e308, float("nan"), 10**400, "", "x", "1.00", "\0"]
 VALUES += ["\ud800", "TOTAL 1.00\n" * 50, [], {}, [[]], [None], {"Words": []}, "9" * 5000]
 
@@ -218,8 +218,7 @@ def make_text(chance: random.Random) -> bytes:
     pool = chance.choice((FRAGMENTS, NUMBERS))  # what repeats is what takes a bad pattern long
     count = chance.randrange(1, 4)
     unit = "".join(chance.choice(pool) + chance.choice(SEPARATORS) for _ in range(count))
-    length = chance.choice((1000, 40_000))
-    return (unit * length)[:length].encode(errors="surrogatepass")
+    return (unit * 40_000)[:40_000].encode(errors="surrogatepass")
 
 
 # --- what is promised --------------------------------------------------------------------------

@@ -265,12 +265,12 @@ def test_shows_what_was_sent_and_what_the_server_received(
     code, out, err = run_main(capsys, SAMPLES / "avatar.png", "--meta", "caption=a=b", "--url", url)
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0] == f"POST {url}: 200 OK"
+    assert lines[0] == f"POST {url}: 200"
     assert re.fullmatch(r"Content-Type: multipart/form-data; boundary=\w+", lines[1])
     size = (SAMPLES / "avatar.png").stat().st_size
     assert lines[3:] == [
-        "received caption: a=b",
-        f"received file: {size:,} bytes, the same as on disk",
+        "received 'caption': 'a=b'",
+        f"received 'file': {size:,} bytes, the same as on disk",
     ]
 
 
