@@ -7,10 +7,10 @@ takes too long is a find. The input is kept in a temporary folder.
 Sample run::
 
     $ uv run tests/fuzz.py --seconds 60 --seed 1
-    pictures 1,011 inputs, 466 of them accepted, the slowest took 0.9 s
-    photos 911 inputs, 420 of them accepted, the slowest took 1.3 s
-    replies 2,107 inputs, 1,402 of them accepted, the slowest took 0.1 s
-    texts 1,100 inputs, 1,100 of them accepted, the slowest took 0.5 s
+    pictures: 6,315 inputs, 1,629 of them accepted, the slowest took 0.8 s
+    photos: 5,665 inputs, 1,891 of them accepted, the slowest took 0.5 s
+    replies: 9,664 inputs, 2,161 of them accepted, the slowest took 0.0 s
+    texts: 1,154 inputs, 1,154 of them accepted, the slowest took 0.1 s
     found nothing
 """
 
@@ -56,7 +56,6 @@ from receipt_scanner import (  # noqa: E402
 SECONDS_PER_PICTURE = 20  # of computing; 40 megapixels take their time
 SECONDS_PER_KB = 0.02
 HANG_SECONDS = 120
-MAX_FINDS = 20
 ENDINGS = (b"", b"\0", b"\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\1")
 FRAGMENTS = (
     "TOTAL ¤ $ £ € RM 12.34 1,234.50 1.234,50 -5.00 .50 123 1 0 o O 9 12/ 03/04/2026 2026-03-14 14 "
@@ -306,20 +305,19 @@ def run(target: Target, name: str, folder: Path, chance: random.Random) -> None:
     path = folder / f"{name}-{target.inputs}"
     path.write_bytes(target.make(chance))
     computing = time.process_time()
-    show = ""
+    kind = show = ""
     try:
         target.accepted += target.check(path)
     except Exception as error:  # whatever it is, it is what we look for
         where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        show = f"{type(error).__name__}: {str(error)[:100]} ({place})"
+        kind = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
+        show = f"{kind}: {str(error)[:100]}"
     computing = time.process_time() - computing
-    if computing > target.limit(path.stat().st_size):
-        show = show or f"too slow: {computing:.1f} s"
+    if not kind and computing > target.limit(path.stat().st_size):
+        kind, show = "too slow", f"too slow: {computing:.1f} s"
     target.inputs += 1
     target.slowest = max(target.slowest, computing)
-    kind = show.partition(":")[0] + show.rpartition("(")[2]
-    if show and kind not in target.finds:
+    if kind and kind not in target.finds:  # one of each is enough
         target.finds[kind] = show
         print(f"{path}: {show}", flush=True)
     else:
