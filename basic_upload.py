@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import errno
 import io
 import os
 import sys
@@ -36,6 +37,7 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.png"
 # Our own table: what `mimetypes` knows differs from one system to the next.
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
     ".png": "image/png",
     ".pdf": "application/pdf",
     ".txt": "text/plain",
@@ -83,9 +85,9 @@ def upload_file(
     with open(path, "rb") as handle:
         files = {field: build_part(path, handle, media_type)}
         response = requests.post(url, files=files, data=metadata, timeout=timeout)
-    response.raise_for_status()
     if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
         raise requests.RequestException(f"redirected to {response.url}, the file got lost")
+    response.raise_for_status()
     return response
 
 
@@ -183,7 +185,7 @@ def explain(error: OSError | ValueError) -> str:
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
         return f"{error} - check the address"
-    return f"{error.filename}: {error.strerror} - check the path"
+    return f"{error.filename or 'file'}: {error.strerror} - check the path"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -209,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not args.file and not SAMPLE.exists():  # this script was copied away from it
                 path = Path(folder, "tiny.png")
                 path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
+            if path.exists() and not path.is_file():  # to open a FIFO is to wait for ever
+                raise OSError(errno.EINVAL, "not a file", str(path))
             if args.peek:
                 lines = peek_file(path)
             elif args.show_body:

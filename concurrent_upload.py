@@ -111,9 +111,9 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
         if response.status_code not in (429, 503):
             break
         _resume_at = max(_resume_at, time.monotonic() + read_retry_after(response))
-    response.raise_for_status()
     if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
         raise requests.RequestException(f"redirected to {response.url}, the file got lost")
+    response.raise_for_status()
     return response
 
 
@@ -231,6 +231,35 @@ def find_files(names: Iterable[str]) -> list[Path]:
     return files
 
 
+def upload_and_report(names: list[str], url: str, max_workers: int) -> int:
+    """Upload what the command line names, print each result and a summary; return the exit code."""
+    paths: list[Path] = []
+    results: list[UploadResult] = []
+    exit_code = 0
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if not names and not SAMPLES.exists():  # this script was copied away from them
+            for number in (1, 2, 3):
+                Path(folder, f"doc{number}.txt").write_text(f"document {number}\n")
+            names = [folder]
+        try:
+            paths = find_files(names or [str(SAMPLES)])
+            for result in upload_files(paths, url, max_workers=max_workers):
+                results.append(result)
+                print(result)
+        except KeyboardInterrupt:
+            exit_code = 130
+    failed = sum(not result.ok for result in results)
+    size = sum(result.bytes for result in results if result.ok)
+    seconds = time.monotonic() - started
+    left = f", {len(paths) - len(results)} not sent" if exit_code else ""
+    print(f"{len(results) - failed} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
+    if any(result.error == CANT_CONNECT for result in results):
+        offline = f"uv run tests/offline.py {Path(__file__).name}"
+        print(f"error: {CANT_CONNECT} - try: {offline}", file=sys.stderr)
+    return exit_code or int(failed > 0)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Upload many files at once; pause where the server asks for it "
@@ -245,34 +274,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--workers is at least 1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    paths: list[Path] = []
-    results: list[UploadResult] = []
-    exit_code = 0
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        if not args.files and not SAMPLES.exists():  # this script was copied away from them
-            for number in (1, 2, 3):
-                Path(folder, f"doc{number}.txt").write_text(f"document {number}\n")
-            args.files = [folder]
-        try:
-            paths = find_files(args.files or [str(SAMPLES)])
-            for result in upload_files(paths, args.url, max_workers=args.workers):
-                results.append(result)
-                print(result)
-        except KeyboardInterrupt:
-            exit_code = 130
-        except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-    failed = sum(not result.ok for result in results)
-    size = sum(result.bytes for result in results if result.ok)
-    seconds = time.monotonic() - started
-    left = f", {len(paths) - len(results)} not sent" if exit_code else ""
-    print(f"{len(results) - failed} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
-    if any(result.error == CANT_CONNECT for result in results):
-        offline = f"uv run tests/offline.py {Path(__file__).name}"
-        print(f"error: {CANT_CONNECT} - try: {offline}", file=sys.stderr)
-    return exit_code or int(failed > 0)
+    try:
+        return upload_and_report(args.files, args.url, args.workers)
+    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

@@ -35,12 +35,14 @@ TIMEOUT_SECONDS = (5, 30)  # connect, read
 CHUNK_BYTES = 256 * 1024
 HEAD_BYTES = 512  # enough for every signature and for leading blanks before <html
 # Each format's own first bytes; WebP and the HEIF family name themselves at bytes 8 to 11.
-IMAGE = re.compile(
+IMAGE_SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM|II\*\x00|MM\x00\*|\x00\x00\x01\x00"
     rb"|....ftyp(avif|avis|hei[cfmsx]|hev[cx]|mif1|msf1)",
     re.DOTALL,
 )
-HTML = re.compile(rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body|<script)", re.IGNORECASE)
+HTML_START = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body|<script)", re.IGNORECASE
+)
 
 
 class ContentTypeMismatch(Exception):
@@ -66,10 +68,10 @@ def check_header(response: requests.Response, expected_prefix: str) -> str:
 
 def check_bytes(head: bytes, media_type: str, expected_prefix: str) -> None:
     """Raise ContentTypeMismatch where the first bytes say that the header lies."""
-    if expected_prefix.lower().startswith("image/") and not IMAGE.match(head):
-        raise ContentTypeMismatch(f"announced as {media_type!r}, but the bytes are no image")
-    if HTML.match(head) and "html" not in media_type:
-        raise ContentTypeMismatch(f"announced as {media_type!r}, but the bytes are an HTML page")
+    if expected_prefix.lower().startswith("image/") and not IMAGE_SIGNATURE.match(head):
+        raise ContentTypeMismatch(f"announced as {media_type!r}, but it is no image")
+    if HTML_START.match(head) and "html" not in media_type:
+        raise ContentTypeMismatch(f"announced as {media_type!r}, but it is an HTML page")
 
 
 def open_download(
@@ -94,7 +96,7 @@ def open_download(
     return open_download(url, 0, "", timeout)
 
 
-def find_total(response: requests.Response) -> int | None:
+def find_size(response: requests.Response) -> int | None:
     """Return the size of the whole file in bytes, None where the server doesn't tell."""
     if "Content-Encoding" in response.headers:  # then the length is that of the compressed body
         return None
@@ -168,7 +170,7 @@ def download_file(
     with response:
         response.raise_for_status()
         media_type = check_header(response, expected_prefix)
-        total = find_total(response)
+        total = find_size(response)
         if max_bytes is not None and (total or 0) > max_bytes:
             raise DownloadTooLarge(f"{total:,} bytes, more than {max_bytes:,}")
         chunks = read_chunks(response, chunk_size)
@@ -267,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error} - look at it in a browser", file=sys.stderr)
         return 1
     except IncompleteDownload as error:
-        print(f"error: {error} - run it again (with --resume it goes on)", file=sys.stderr)
+        print(f"error: {error} - run it again (--resume keeps what came)", file=sys.stderr)
         return 1
     except DownloadTooLarge as error:
         print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)

@@ -134,9 +134,9 @@ class ProfilePictureUploader:
             data={**metadata, "user_id": user_id},
             timeout=self.timeout,
         )
-        response.raise_for_status()
         if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
             raise requests.RequestException(f"redirected to {response.url}, the file got lost")
+        response.raise_for_status()
         return response
 
     def upload(self, path: str | Path, user_id: str, **metadata: str) -> requests.Response:
@@ -162,7 +162,7 @@ class ProfilePictureUploader:
         """Return the media type, the picture upright, and how that differs from the file."""
         media_type = detect_media_type(data)
         if media_type is None:
-            raise InvalidPicture("not a JPEG, PNG, GIF or WebP picture")
+            raise InvalidPicture("not a JPEG, PNG, GIF or WebP")
         try:
             picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/")])
             if picture.width * picture.height > self.max_pixels:

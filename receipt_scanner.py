@@ -29,6 +29,7 @@ import re
 import sys
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from decimal import Decimal
@@ -322,7 +323,7 @@ def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
 
 
 CURRENCIES = {  # the first that fits; a dollar is American unless the text names a country
-    "MYR": r"\brm ?\d|\(rm\)|\bmyr\b|malaysia|\bbhd\b",
+    "MYR": r"\brm ?\d+[.,]\d|\(rm\)|\bmyr\b|malaysia|\bbhd\b",
     "GBP": r"£|\bgbp\b",
     "EUR": r"€|\beuro?\b",
     "CHF": r"\bchf\b|\bfr\. ?\d",
@@ -332,7 +333,7 @@ CURRENCIES = {  # the first that fits; a dollar is American unless the text name
     "CAD": r"\bcad\b|canada",
     "AUD": r"\baud\b|australia",
     "SGD": r"\bsgd\b|singapore",
-    "USD": r"\$|\busd\b",
+    "USD": r"\bus ?\$|(?<!\b[a-z])(?<!\b[a-z]{2})\$|\busd\b",  # HK$ is not American
 }
 
 
@@ -376,17 +377,24 @@ def prepare_photo(path: str | Path) -> bytes:
     Untouched where it is so already; else as JPEG in the best quality that fits, and only then
     in fewer pixels. Raises InvalidPhoto for what is missing, empty, or not whole.
     """
-    if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
-        raise InvalidPhoto("no such file")
     try:
+        if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
+            raise InvalidPhoto("not a file" if Path(path).exists() else "no such file")
         data = Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidPhoto(f"can't be read ({error.strerror})") from error
+    if not data:
+        raise InvalidPhoto("empty")
+    try:
         image = Image.open(io.BytesIO(data), formats=PHOTO_FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"over {MAX_PIXELS:,} pixels")
+            raise Image.DecompressionBombError
         image.load()  # half a JPEG opens without complaint
         upright = ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError as error:
+        raise InvalidPhoto(f"over {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        raise InvalidPhoto(f"not a whole picture ({error})" if data else "empty") from error
+        raise InvalidPhoto("not a picture, or damaged") from error
     is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
     if is_upright and is_small and image.format in ("JPEG", "PNG"):
@@ -404,6 +412,13 @@ def prepare_photo(path: str | Path) -> bytes:
         photo = photo.resize([max(side * 4 // 5, 1) for side in photo.size])
 
 
+def is_read(page: object) -> bool:
+    """Tell whether a page of a reply holds text."""
+    if not isinstance(page, dict):
+        return False
+    return page.get("FileParseExitCode") == 1 and isinstance(page.get("ParsedText"), str)
+
+
 def check_reply(reply: object) -> dict[str, Any]:
     """Return the API's reply when it is a reading; raises OcrError in the API's own words.
 
@@ -413,23 +428,15 @@ def check_reply(reply: object) -> dict[str, Any]:
     messages: list[object] = [reply]
     if isinstance(reply, dict):
         results = reply.get("ParsedResults")
-        pages = (
-            [page for page in results if isinstance(page, dict)]
-            if isinstance(results, list)
-            else []
-        )
-        read = [
-            page
-            for page in pages
-            if page.get("FileParseExitCode") == 1 and isinstance(page.get("ParsedText"), str)
-        ]
-        if read and read == results and not reply.get("IsErroredOnProcessing"):
+        pages = results if isinstance(results, list) else []
+        if pages and all(map(is_read, pages)) and not reply.get("IsErroredOnProcessing"):
             return reply
-        keys = ("ErrorMessage", "ErrorDetails")
-        messages = [part.get(key) for part in (reply, *pages) for key in keys]
+        parts = [part for part in (reply, *pages) if isinstance(part, dict)]
+        messages = [part.get(key) for part in parts for key in ("ErrorMessage", "ErrorDetails")]
     lists = (message if isinstance(message, list) else [message] for message in messages)
-    words = " ".join(str(word)[:1000] for word in itertools.chain(*lists) if word)
-    words = "".join(filter(str.isprintable, " ".join(words.split())))  # no codes for the terminal
+    said = dict.fromkeys(str(word)[:1000] for word in itertools.chain(*lists) if word)
+    words = " ".join(" ".join(said).split())
+    words = "".join(filter(str.isprintable, words))  # no codes for the terminal
     raise OcrError(textwrap.shorten(words, MAX_MESSAGE) or "no text in the reply")
 
 
@@ -509,7 +516,9 @@ class ReceiptScanner:
         """Send a photo and return the API's reply, checked; raises as `scan` does."""
         photo = prepare_photo(path)
         kind = "png" if photo.startswith(b"\x89PNG") else "jpeg"
-        key = self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY
+        key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY).strip()
+        if not re.fullmatch("[!-~]+", key):  # requests would print it in its complaint
+            raise OcrError("the API key holds letters that no header can carry")
         response = requests.post(
             self.url,
             headers={"apikey": key},
@@ -536,7 +545,9 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     rows = read_rows(page)
     if not rows:
         raise OcrError("no coordinates in this reply")
-    turn = float(page.get("TextOrientation") or 0)  # degrees that the API turned the photo back
+    turn = float(
+        str(page.get("TextOrientation") or 0)
+    )  # degrees that the API turned the photo back
     image = Image.open(io.BytesIO(photo)).convert("RGB").rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
@@ -576,7 +587,7 @@ def draw_sample(folder: str) -> str:
 def explain(error: Exception, name: str) -> str:
     """Return in one line what happened with a file and what to do."""
     if isinstance(error, OcrError):
-        return f"{name}: the OCR service says: {error} - https://ocr.space/ocrapi explains"
+        return f"{name}: {error} - see https://ocr.space/ocrapi"
     if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
         return f"{name}: no answer in time - try again later"
     if isinstance(error, requests.exceptions.SSLError):
@@ -588,6 +599,33 @@ def explain(error: Exception, name: str) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror} - check the path"
     return f"{name}: {error} - choose another file"
+
+
+def scan_images(args: argparse.Namespace) -> int:
+    """Scan what the command line names, print each receipt; return the exit code."""
+    scanner = ReceiptScanner(url=args.url, day_first=args.day_first)
+    receipts, exit_code = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        images = args.images or [str(SAMPLE) if SAMPLE.exists() else draw_sample(folder)]
+        for source in [args.from_json] if args.from_json else images:
+            try:
+                if args.from_json:
+                    reply = json.loads(Path(source).read_bytes())
+                else:
+                    reply = scanner.recognize(source)
+                receipt = parse_reply(reply, day_first=args.day_first)
+                if args.annotate:
+                    annotate(prepare_photo(images[0]), reply, receipt).save(args.annotate)
+            except (OcrError, OSError, ValueError, RecursionError) as error:
+                print(f"error: {explain(error, Path(source).name)}", file=sys.stderr)
+                exit_code = 1
+                continue
+            receipts.append({"file": source, **receipt})
+            if not args.json:
+                print(source, describe(receipt), sep="\n")
+    if args.json:
+        print(json.dumps(receipts, indent=2, default=str))
+    return exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -604,38 +642,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
+    if args.from_json and len(args.images) != bool(args.annotate):
+        parser.error("--from-json goes with no image, or with the one to --annotate")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    receipts = []
-    exit_code = 0
-    with tempfile.TemporaryDirectory() as folder:
-        images = args.images or [str(SAMPLE)]
-        if not args.images and not SAMPLE.exists():
-            images = [draw_sample(folder)]
-        for source in [args.from_json] if args.from_json else images:
-            try:
-                if args.from_json:
-                    reply = json.loads(Path(source).read_bytes())
-                else:
-                    reply = ReceiptScanner(url=args.url).recognize(source)
-                receipt = parse_reply(reply, day_first=args.day_first)
-                receipts.append({"file": source, **receipt})
-                if not args.json:
-                    print(source, describe(receipt), sep="\n")
-                if args.annotate:
-                    annotate(prepare_photo(images[0]), reply, receipt).save(args.annotate)
-            except KeyboardInterrupt:
-                print("stopped", file=sys.stderr)
-                return 130
-            except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 1
-            except (OcrError, OSError, ValueError, RecursionError) as error:
-                print(f"error: {explain(error, Path(source).name)}", file=sys.stderr)
-                exit_code = 1
-    if args.json:
-        print(json.dumps(receipts, indent=2, default=str))
-    return exit_code
+    warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
+    try:
+        return scan_images(args)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

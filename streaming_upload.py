@@ -162,9 +162,9 @@ def stream_upload(
         stream=True,  # a server like httpbin echoes all that it got
         timeout=timeout,
     )
-    response.raise_for_status()
     if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
         raise requests.RequestException(f"redirected to {response.url}, the file got lost")
+    response.raise_for_status()
     return response
 
 
@@ -183,7 +183,7 @@ def explain(error: OSError | ValueError) -> str:
         return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
     if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
         return f"{error} - check the address"
-    return f"{error.filename}: {error.strerror} - check the path"
+    return f"{error.filename or 'file'}: {error.strerror} - check the path"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -894,7 +894,7 @@ def test_a_dangling_link_is_not_overwritten_either(folder: Path) -> None:
             [],
             "error: 'text/html' instead of 'image/' - look at it in a browser",
         ),
-        (cut(0), [], "error: the connection broke - run it again (with --resume it goes on)"),
+        (cut(0), [], "error: the connection broke - run it again (--resume keeps what came)"),
         (
             whole(),
             ["--max-bytes", "1000"],

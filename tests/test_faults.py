@@ -107,7 +107,7 @@ class Fault(NamedTuple):
 
 # --- the table ---------------------------------------------------------------------------------
 
-AGAIN = "run it again (with --resume it goes on)"
+AGAIN = "run it again (--resume keeps what came)"
 
 TYPES_AND_PAGES = [
     Fault(
@@ -119,7 +119,7 @@ TYPES_AND_PAGES = [
     Fault(
         "the server calls its HTML error page image/jpeg",
         download("/faults/html-as-jpeg", tutorial=downloads.download_image),
-        ours=("error: announced as 'image/jpeg', but the bytes are no image - …", "the old file"),
+        ours=("error: announced as 'image/jpeg', but it is no image - …", "the old file"),
         tutorial=("no error", "an HTML page"),
     ),
     Fault(
@@ -500,13 +500,13 @@ NETWORK = [
             (streaming_upload, "error: "),
             (download_file, "error: "),
             (concurrent_upload, "FAIL me.png: "),
-            (receipt_scanner, "error: me.png: the OCR service says: "),
+            (receipt_scanner, "error: me.png: "),
         )
     ],
     Fault(
         "a redirect leads to another host, with an API key in a header",
         send_key_elsewhere(),
-        ours=("error: bill.png: the OCR service says: 307 …", "the key at 127.0.0.1"),
+        ours=("error: bill.png: 307 …", "the key at 127.0.0.1"),
         tutorial=("…", "the key at 127.0.0.1 and localhost"),
     ),
 ]
@@ -630,7 +630,7 @@ PICTURES = [
         Fault(
             f"{what} is called me.jpg",
             send_picture(data, pictures.check_extension),
-            ours=("error: me.jpg: not a JPEG, PNG, GIF or WebP picture - …", "nothing sent"),
+            ours=("error: me.jpg: not a JPEG, PNG, GIF or WebP - …", "nothing sent"),
             tutorial=("no error", "…"),
         )
         for what, data in NOT_ON_THE_LIST.items()
@@ -796,13 +796,13 @@ NAMES = [
     )
 ]
 
-OCR_SAYS = "error: bill.png: the OCR service says: "
+OCR_SAYS = "error: bill.png: "
 OCR = [
     *[
         Fault(
             f"the OCR service answers {what}",
             scan(f"/faults/ocr/{shape}"),
-            ours=(f"{OCR_SAYS}{says} - https://ocr.space/ocrapi explains", "-"),
+            ours=(f"{OCR_SAYS}{says} - see https://ocr.space/ocrapi", "-"),
             tutorial=(harm, "-"),
             marks=[pytest.mark.slow] if shape == "huge" else [],
         )
@@ -829,7 +829,7 @@ OCR = [
         Fault(
             f"the OCR service refuses: {what}",
             scan("/parse/image", key=key),
-            ours=(f"{OCR_SAYS}{says} - https://ocr.space/ocrapi explains", "-"),
+            ours=(f"{OCR_SAYS}{says} - see https://ocr.space/ocrapi", "-"),
             tutorial=(harm, "-"),
         )
         for key, what, says, harm in (

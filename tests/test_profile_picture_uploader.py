@@ -152,7 +152,7 @@ NOT_ON_THE_LIST = {
 
 @pytest.mark.parametrize("what", NOT_ON_THE_LIST)
 def test_refuses_what_is_only_called_a_picture(what: str, tmp_path: Path) -> None:
-    check_refused(save(tmp_path, NOT_ON_THE_LIST[what]), "not a JPEG, PNG, GIF or WebP picture")
+    check_refused(save(tmp_path, NOT_ON_THE_LIST[what]), "not a JPEG, PNG, GIF or WebP")
 
 
 # --- decoding is the proof ---------------------------------------------------------------------
@@ -677,7 +677,7 @@ def test_errors_say_what_happened_and_what_to_do(
     html, avatar = SAMPLES / "not_a_picture.jpg", SAMPLES / "avatar.png"
     offline = "try: uv run tests/offline.py profile_picture_uploader.py\n"
     assert check_error(capsys, html) == (
-        "error: not_a_picture.jpg: not a JPEG, PNG, GIF or WebP picture - choose another file\n"
+        "error: not_a_picture.jpg: not a JPEG, PNG, GIF or WebP - choose another file\n"
     )
     assert "missing.jpg: no such file" in check_error(capsys, tmp_path / "missing.jpg")
     assert ": not a file" in check_error(capsys, tmp_path)
