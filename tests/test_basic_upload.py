@@ -291,11 +291,12 @@ def test_another_server_may_answer_as_it_likes(
     assert len(out.splitlines()) == 3, f"printed {out!r}"
 
 
+@pytest.mark.parametrize("target", ["/get", "/post"])  # 200, and 405 that would hide the cause
 def test_a_redirect_that_loses_the_file_is_an_error(
-    server: PracticeServer, capsys: pytest.CaptureFixture[str]
+    target: str, server: PracticeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """301, 302 and 303 make a GET of the POST: the second server answers 200 and got no file."""
-    code, out, err = run_main(capsys, "--url", f"{server.url}/redirect-to?url=/get")
+    code, out, err = run_main(capsys, "--url", f"{server.url}/redirect-to?url={target}")
     assert code == 1, f"exit code {code}, although no file arrived: {out}"
     assert "the file got lost" in err
 
@@ -458,6 +459,13 @@ def test_names_what_is_missing_or_no_file(
     for options in ([], ["--peek"], ["--show-body"]):
         assert "missing.png" in check_error(capsys, tmp_path / "missing.png", *options)
         assert str(tmp_path) in check_error(capsys, tmp_path, *options)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_never_waits_for_a_named_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for options in ([], ["--peek"], ["--show-body"]):
+        assert "not a file" in check_error(capsys, tmp_path / "pipe", *options)
 
 
 def test_gives_the_offline_command_when_the_server_is_down(

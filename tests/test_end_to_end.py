@@ -141,7 +141,7 @@ def test_says_nothing_when_nobody_reads_its_output(
     """As in `script | head -1`, when head has seen enough."""
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
-    saved = ["--from-json", str(SAMPLES / "replies" / "good.json")]
+    saved = ["--from-json", str(SAMPLES / "replies" / "good.json"), "--json"]
     process = subprocess.run(
         [sys.executable, ROOT / script, *(saved if script == SCRIPTS[-1] else [])],
         check=False,

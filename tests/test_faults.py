@@ -976,6 +976,7 @@ def test_our_script_does_as_the_table_says(row: Fault, stage: Stage) -> None:
     check(row.case.ours(stage), lambda: row.case.left(stage), row.ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", make_parameters([row for row in TABLE if row.tutorial]))
 def test_the_tutorial_does_the_harm_that_the_table_says(row: Fault, stage: Stage) -> None:
     assert row.tutorial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -49,3 +50,8 @@ def test_the_top_level_holds_what_the_readme_names_and_no_more() -> None:
     names = {line.partition("/")[0] for line in listed.splitlines()}
     assert {name for name in names if not name.startswith(".")} == TOP_LEVEL
     assert not [line for line in listed.splitlines() if line.endswith(".lock")]
+
+
+def test_no_test_reaches_the_network() -> None:
+    with pytest.raises(AssertionError, match="tried to reach"), socket.socket() as outside:
+        outside.connect(("192.0.2.1", 80))  # RFC 5737: an address that nobody has

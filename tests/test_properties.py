@@ -35,6 +35,7 @@ from profile_picture_uploader import EXTENSIONS, safe_filename
 from receipt_scanner import FIRST_DATE, Receipt, parse_receipt
 from streaming_upload import MultipartFileReader, ProgressFileReader
 
+pytestmark = pytest.mark.slow
 # No deadline: a loaded machine is slow. Nothing that Hypothesis keeps goes to the reader's folder.
 settings.register_profile("chapter", deadline=None, derandomize=True, database=None)
 settings.load_profile("chapter")

@@ -73,6 +73,7 @@ def test_sends_the_photo_upright_and_below_one_megabyte() -> None:
         assert photo.getexif().get(ExifTags.Base.Orientation, 1) == 1, "turned, yet says it is not"
 
 
+@pytest.mark.slow
 def test_uses_nearly_all_of_the_megabyte(tmp_path: Path) -> None:
     sent = prepare_photo(save_picture(tmp_path / "big.png", (1500, 1500)))
     assert 0.8 * 1024 * 1024 < len(sent) <= 1024 * 1024, (
@@ -129,6 +130,15 @@ def test_refuses_a_bad_photo_before_anything_is_sent(tmp_path: Path, kind: str) 
         ReceiptScanner("my-key", URL).scan(path)
 
 
+def test_a_photo_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(InvalidPhoto, match="Permission denied"):
+        prepare_photo(SAMPLES / "receipt_uk.jpg")
+
+
 # --- the request -------------------------------------------------------------------------------
 
 
@@ -152,6 +162,21 @@ def test_sends_the_key_in_the_header_and_nowhere_else(monkeypatch: pytest.Monkey
         assert isinstance(request.body, bytes)
         assert wanted.encode() not in request.body
         assert wanted not in str(request.url) + repr(scanner)
+
+
+@pytest.mark.parametrize("key", ["K8secret\r\n123", "K8secret\u2013123", "K8 secret"])
+def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(key: str) -> None:
+    with responses.RequestsMock(), pytest.raises(OcrError) as caught:
+        ReceiptScanner(key, URL).scan(SAMPLES / "receipt_uk.jpg")
+    assert "secret" not in str(caught.value), "requests would print it in its complaint"
+
+
+def test_a_line_end_behind_the_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCR_SPACE_API_KEY", "my-key\r\n")
+    with responses.RequestsMock() as mock:
+        mock.post(URL, json=GOOD)
+        ReceiptScanner(url=URL).scan(SAMPLES / "receipt_uk.jpg")
+        assert mock.calls[0].request.headers["apikey"] == "my-key"
 
 
 def test_never_follows_a_redirect_with_the_key() -> None:
@@ -301,6 +326,23 @@ def test_reads_the_invented_receipt(path: Path, line_end: str) -> None:
     assert all(line in printed for line in got["evidence"].values())
 
 
+@pytest.mark.parametrize(
+    ("line", "currency"),
+    [
+        ("TOTAL $5.00", "USD"),
+        ("TOTAL US$5.00", "USD"),
+        ("TOTAL HK$45.00", None),
+        ("TOTAL R$ 12,00", None),
+        ("Rm 204 TOTAL $45.00", "USD"),
+        ("TOTAL RM 4.50", "MYR"),
+        ("TOTAL 4.50", None),
+    ],
+)
+def test_guesses_no_currency(line: str, currency: str | None) -> None:
+    got = parse_receipt(f"CAFE\n{line}\n")["currency"]
+    assert got == currency, f"{line!r} gave {got}, expected {currency}"
+
+
 def test_two_naive_patterns_fail_most_of_them() -> None:
     """What most tutorials do: else these texts would prove nothing."""
     right = 0
@@ -324,6 +366,7 @@ def test_time_grows_no_faster_than_the_text(unit: str) -> None:
 # --- the marks and the command line ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_marks_the_values_where_they_were_found() -> None:
     photo = prepare_photo(SAMPLES / "receipt.jpg")
     marked = annotate(photo, GOOD, parse_reply(GOOD))
@@ -345,6 +388,7 @@ def test_marks_the_values_where_they_were_found() -> None:
     assert marked.crop(box).tobytes() == before.crop(box).tobytes(), "a mark where nothing is"
 
 
+@pytest.mark.slow
 def test_marks_a_photo_that_lies_on_its_side_where_its_text_was_read() -> None:
     side = Image.open(io.BytesIO(prepare_photo(SAMPLES / "receipt.jpg"))).rotate(-90, expand=True)
     photo = io.BytesIO()
@@ -367,6 +411,14 @@ def test_from_json_needs_neither_key_nor_network(capsys: pytest.CaptureFixture[s
     (receipt,) = json.loads(capsys.readouterr().out)
     assert code == 0
     assert (receipt["total"], receipt["date"]) == ("46.12", "2026-03-14")
+
+
+@pytest.mark.parametrize("images", [[], ["a.jpg", "b.jpg"]])
+def test_marks_no_other_photo_than_the_one_named(images: list[str]) -> None:
+    reply = str(SAMPLES / "replies" / "good.json")
+    with pytest.raises(SystemExit) as exit_:
+        main(["--from-json", reply, "--annotate", "never.png", *images])
+    assert exit_.value.code == 2
 
 
 def test_one_bad_image_does_not_end_the_others(capsys: pytest.CaptureFixture[str]) -> None:
