@@ -194,7 +194,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: basic_upload.py photo.jpg --meta caption=holiday --show-body",
     )
     parser.add_argument("file", nargs="?", type=Path, help="what to send (default: a sample)")
-    parser.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "--meta", action="append", default=[], metavar="NAME=VALUE", help="a form field"
+    )
     look = parser.add_mutually_exclusive_group()
     look.add_argument("--show-body", action="store_true", help="print the request, send nothing")
     look.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")

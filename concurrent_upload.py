@@ -266,8 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"(429, 503; {MAX_PAUSE_SECONDS} s at most). Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB")
-    parser.add_argument("--workers", type=int, default=3, metavar="N")
+    parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB", help="default: samples")
+    parser.add_argument("--workers", type=int, default=3, metavar="N", help="at once (default: 3)")
     parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.workers < 1:

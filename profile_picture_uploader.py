@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: profile_picture_uploader.py me.jpg --user-id ada",
     )
     parser.add_argument("file", nargs="?", type=Path, help="the picture (default: a sample)")
-    parser.add_argument("--user-id", default="42", metavar="ID")
+    parser.add_argument("--user-id", default="42", metavar="ID", help="whose (default: 42)")
     parser.add_argument("--keep-original", action="store_true", help="send the bytes unchanged")
     parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -192,7 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: streaming_upload.py video.mp4 --chunk-size 65536 --multipart",
     )
     parser.add_argument("file", nargs="?", type=Path, help="what to send (default: 5 MB)")
-    parser.add_argument("--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES")
+    parser.add_argument(
+        "--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES", help="default: 8192"
+    )
     parser.add_argument("--multipart", action="store_true", help="send it as multipart/form-data")
     parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
     args = parser.parse_args(argv)

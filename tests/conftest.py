@@ -49,6 +49,7 @@ def no_network() -> Iterator[None]:
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         for name in ("HTTPBIN_URL", "OCR_SPACE_URL", "OCR_SPACE_API_KEY"):
             patch.delenv(name, raising=False)
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # each process would compile anew
         yield
 
 

@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable
@@ -202,7 +203,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line: at most one positional, the rest is the script's."""
-    faults = "\n".join(f"  {path}\n      {text}" for path, text in describe_faults().items())
+    faults = "\n".join(
+        f"  {path}\n{textwrap.indent(textwrap.fill(text, 72), '      ')}"
+        for path, text in describe_faults().items()
+    )
     keys = "\n".join(f"  {key}" for key in ocr_space.PRACTICE_KEYS)
     parser = argparse.ArgumentParser(
         usage="%(prog)s [-h] [SCRIPT [ARGUMENT ...]]",
@@ -213,8 +217,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=(
             "example:\n"
             "  python tests/offline.py receipt_scanner.py samples/receipt.jpg\n\n"
-            "routes that misbehave on purpose; start the server without a SCRIPT, paste what it\n"
-            "prints into another terminal, and there, for example:\n"
+            "routes that misbehave on purpose; start the server without a SCRIPT, paste\n"
+            "what it prints into another terminal, and there, for example:\n"
             "  python download_file.py $HTTPBIN_URL/faults/truncate/10000\n"
             "  python streaming_upload.py --url $HTTPBIN_URL/faults/too-large\n\n"
             f"{faults}\n\n"
