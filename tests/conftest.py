@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -83,3 +84,22 @@ def run_script(server: PracticeServer, tmp_path: Path) -> RunScript:
         )
 
     return run
+
+
+def run_main(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    """Run a script's main; return the exit code and what it printed to stdout and stderr."""
+    code = main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def check_error(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+) -> str:
+    """Run a script's main, which must fail; return its one line, without the progress before."""
+    code, _, err = run_main(main, capsys, *arguments)
+    assert code == 1, f"exit code {code} with {arguments}"
+    error = re.sub(r"^ *\d+ %\n", "", err, flags=re.MULTILINE)
+    assert re.fullmatch("error: .+ - .+\n", error), f"printed {err!r}: not one line with a way out"
+    return error

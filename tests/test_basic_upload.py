@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ import pytest
 import requests
 import responses
 from conftest import NOWHERE, SAMPLES
+from conftest import check_error as check_error_of
+from conftest import run_main as run_main_of
 from offline import PracticeServer
 
 import basic_upload
+
+run_main = partial(run_main_of, basic_upload.main)
+check_error = partial(check_error_of, basic_upload.main)
 
 URL = "https://upload.example/post"
 ALL_BYTES = bytes(range(256))
@@ -252,12 +258,6 @@ def test_a_redirect_gets_the_whole_file_again() -> None:
 # --- what the command line shows ---------------------------------------------------------------
 
 
-def run_main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run main; return the exit code and what it printed to stdout and stderr."""
-    code = basic_upload.main([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
-
-
 def test_shows_what_was_sent_and_what_the_server_received(
     server: PracticeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -443,14 +443,6 @@ def test_shows_any_file_name_on_a_console_that_lacks_its_letters(
 
 
 # --- errors: one line, and what to do ----------------------------------------------------------
-
-
-def check_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run main, which must fail; return its one line."""
-    code, out, err = run_main(capsys, *arguments)
-    assert (code, out) == (1, "")
-    assert re.fullmatch("error: .+ - .+\n", err), f"printed {err!r}: not one line with a way out"
-    return err
 
 
 def test_names_what_is_missing_or_no_file(

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pytest
 import requests
 import responses
 from conftest import NOWHERE, SAMPLES
+from conftest import check_error as check_error_of
+from conftest import run_main as run_main_of
 from offline import PracticeServer
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
@@ -30,6 +33,9 @@ from profile_picture_uploader import (
     ProfilePictureUploader,
     safe_filename,
 )
+
+run_main = partial(run_main_of, profile_picture_uploader.main)
+check_error = partial(check_error_of, profile_picture_uploader.main)
 
 URL = "https://upload.example/post"
 FORMATS = {
@@ -614,12 +620,6 @@ def test_different_harmless_names_stay_different() -> None:
 # --- the command line --------------------------------------------------------------------------
 
 
-def run_main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run main; return the exit code and what it printed to stdout and stderr."""
-    code = profile_picture_uploader.main([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
-
-
 def test_prints_what_it_is_what_was_changed_and_what_was_sent(
     server: PracticeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -661,14 +661,6 @@ def test_a_redirect_that_loses_the_file_is_an_error(
     code, out, err = run_main(capsys, "--url", f"{server.url}/redirect-to?url=/get")
     assert code == 1, f"exit code {code}, although no file arrived: {out}"
     assert "the file got lost" in err
-
-
-def check_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run main, which must fail; return its one line."""
-    code, _, err = run_main(capsys, *arguments)
-    assert code == 1
-    assert re.fullmatch("error: .+ - .+\n", err), f"printed {err!r}: not one line with a way out"
-    return err
 
 
 def test_errors_say_what_happened_and_what_to_do(

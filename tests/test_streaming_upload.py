@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +26,15 @@ import pytest
 import requests
 import responses
 from conftest import NOWHERE, ROOT
+from conftest import check_error as check_error_of
+from conftest import run_main as run_main_of
 from offline import PracticeServer
 
 import streaming_upload
 from streaming_upload import FileChanged, MultipartFileReader, ProgressFileReader, stream_upload
+
+run_main = partial(run_main_of, streaming_upload.main)
+check_error = partial(check_error_of, streaming_upload.main)
 
 MIB = 1024 * 1024
 SIZE = MIB + 100  # more than a file object reads ahead, and no whole number of chunks
@@ -563,12 +569,6 @@ def test_raises_for_a_status_that_is_no_success(
 # --- the command line --------------------------------------------------------------------------
 
 
-def run_main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run main; return the exit code and what it printed to stdout and stderr."""
-    code = streaming_upload.main([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
-
-
 @pytest.mark.parametrize("options", [[], ["--multipart"], ["--chunk-size", "1000"]])
 def test_sends_5_mb_with_percent_complete_and_ends_with_size_seconds_and_speed(
     options: list[str], server: PracticeServer, capsys: pytest.CaptureFixture[str]
@@ -605,15 +605,6 @@ def test_a_redirect_that_loses_the_file_is_an_error(
     code, out, err = run_main(capsys, "--url", f"{server.url}/redirect-to?url=/get")
     assert code == 1, f"exit code {code}, although no file arrived: {out}"
     assert "the file got lost" in err
-
-
-def check_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run main, which must fail; return its one line, without the progress before it."""
-    code, out, err = run_main(capsys, *arguments)
-    assert (code, out) == (1, "")
-    error = re.sub(r"^ *\d+ %\n", "", err, flags=re.MULTILINE)
-    assert re.fullmatch("error: .+ - .+\n", error), f"printed {err!r}: not one line, or no way out"
-    return error
 
 
 @pytest.mark.parametrize("size_after", [0, 30 * MIB])
