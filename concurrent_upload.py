@@ -58,11 +58,9 @@ class UploadResult(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        return (
-            f"OK {self.path.name}: {self.status}"
-            if self.ok
-            else f"FAIL {self.path.name}: {self.error}"
-        )
+        if self.ok:
+            return f"OK {self.path.name}: {self.status}"
+        return f"FAIL {self.path.name}: {self.error}"
 
 
 def read_retry_after(response: requests.Response) -> float:
