@@ -44,6 +44,7 @@ CANT_CONNECT = "can't connect"
 SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 _thread = threading.local()  # a Session is not made to be shared between threads
+_stopping = threading.Event()  # Ctrl-C was pressed: who waits for a next try gives up
 _resume_at = 0.0  # on time.monotonic(): the server asked all of us to wait until then
 
 
@@ -103,6 +104,8 @@ def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -
     for _ in range(MAX_ATTEMPTS):
         while (pause := _resume_at - time.monotonic()) > 0:
             time.sleep(pause)
+            if _stopping.is_set():
+                raise requests.RequestException("stopped before its next try")
         response: requests.Response = _thread.session.post(
             url, files={"file": (name, data, "application/octet-stream")}, timeout=timeout
         )
@@ -179,11 +182,12 @@ def upload_files(
     At most `4 * max_workers` paths are taken and not yet returned, so `paths` may be an endless
     generator; what it raises comes after the results of what it gave. `executor` is any other
     concurrent.futures.Executor to run the uploads, as Dask's Client.get_executor(pure=False); it
-    is not shut down. After Ctrl-C nothing new starts; what is under way is still yielded, then
-    comes KeyboardInterrupt.
+    is not shut down. After Ctrl-C nothing new starts (in other processes, what is paused by a 429
+    or 503 goes on); what is under way is still yielded, then comes KeyboardInterrupt.
     """
     if max_workers < 1:
         raise ValueError("max_workers is at least 1")
+    _stopping.clear()
     pool = executor or ThreadPoolExecutor(max_workers)
     to_do = iter(paths)
     in_flight: dict[Future[UploadResult], Path] = {}
@@ -199,6 +203,7 @@ def upload_files(
                 done = wait(in_flight, return_when=FIRST_COMPLETED).done
             except KeyboardInterrupt as error:
                 failure, to_do = error, iter(())
+                _stopping.set()
                 for future in [*in_flight]:
                     if future.cancel():  # it was still waiting for a worker
                         del in_flight[future]

@@ -545,9 +545,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     rows = read_rows(page)
     if not rows:
         raise OcrError("no coordinates in this reply")
-    turn = float(
-        str(page.get("TextOrientation") or 0)
-    )  # degrees that the API turned the photo back
+    turn = float(str(page.get("TextOrientation") or 0))  # degrees that the API turned it back
     image = Image.open(io.BytesIO(photo)).convert("RGB").rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
@@ -567,12 +565,12 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
 def describe(receipt: Receipt) -> str:
     """Return the values of a receipt, one a line."""
     swapped = " (or day and month swapped)" if receipt["date_is_ambiguous"] else ""
-    total = "not found" if receipt["total"] is None else receipt["total"]
+    total = f"{receipt['total']} {receipt['currency'] or ''}".rstrip()
     return (
         f"  merchant  {receipt['merchant'] or 'not found'}\n"
         f"  date      {receipt['date'] or 'not found'}{swapped}\n"
-        f"  total     {total} {receipt['currency'] or ''}"
-    ).rstrip()
+        f"  total     {'not found' if receipt['total'] is None else total}"
+    )
 
 
 def draw_sample(folder: str) -> str:

@@ -688,6 +688,36 @@ def test_after_ctrl_c_what_is_under_way_is_returned_and_nothing_new_starts(
     assert len(uploads.bodies) == 1
 
 
+def test_after_ctrl_c_a_file_that_waits_for_its_turn_is_not_sent_again(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server said «not now»; when the pause is over, the user has long pressed Ctrl-C."""
+    paused, interrupted = threading.Event(), threading.Event()
+
+    def sleep(_seconds: float) -> None:
+        paused.set()
+        assert interrupted.wait(WAIT_SECONDS)
+        monkeypatch.setattr(script, "_resume_at", 0.0)
+
+    def press_ctrl_c() -> Iterator[Path]:
+        yield from write_files(tmp_path, 3)
+        assert paused.wait(WAIT_SECONDS)
+        raise KeyboardInterrupt
+
+    uploads.replies = itertools.chain([(429, {"Retry-After": "9"})], uploads.replies)
+    monkeypatch.setattr(script, "_resume_at", 0.0)
+    monkeypatch.setattr(time, "sleep", sleep)
+    results: list[UploadResult] = []
+    with CancelOpensTheGate(1) as pool:
+        pool.gate = interrupted
+        batch = upload_files(press_ctrl_c(), uploads.url, max_workers=2, executor=pool)
+        with pytest.raises(KeyboardInterrupt):
+            collect(batch, results)
+    assert len(uploads.bodies) == 1, "an upload began after Ctrl-C"
+    assert [str(result) for result in results] == ["FAIL doc0.txt: stopped before its next try"]
+    assert [r.ok for r in upload_files(write_files(tmp_path, 1), uploads.url)] == [True]
+
+
 @posix_only
 @pytest.mark.slow
 @pytest.mark.parametrize("presses", [1, 2])

@@ -442,6 +442,15 @@ def test_says_when_day_and_month_may_be_swapped(
         assert f"{date} (or day and month swapped)" in capsys.readouterr().out
 
 
+def test_a_total_that_is_not_found_has_no_currency_behind_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "reply.json"
+    saved.write_text(json.dumps(page(ParsedText="CAFE\nall prices in USD\n")))
+    assert main(["--from-json", str(saved)]) == 0
+    assert capsys.readouterr().out.endswith("  total     not found\n")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
 def test_a_saved_reply_that_is_no_json_costs_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
