@@ -187,7 +187,6 @@ def upload_files(
     """
     if max_workers < 1:
         raise ValueError("max_workers is at least 1")
-    _stopping.clear()
     pool = executor or ThreadPoolExecutor(max_workers)
     to_do = iter(paths)
     in_flight: dict[Future[UploadResult], Path] = {}
@@ -220,6 +219,7 @@ def upload_files(
             future.cancel()
         if executor is None:
             pool.shutdown()
+        _stopping.clear()
 
 
 def find_files(names: Iterable[str]) -> list[Path]:
