@@ -152,10 +152,9 @@ RULES = [
 
 def read_lines(text: str) -> list[Line]:
     """Return the lines of a text, their amounts found."""
-    # A receipt is nobody's: no codes for the terminal, no letters that turn the writing.
-    printed = [
-        "".join(filter(str.isprintable, " ".join(line.split()))) for line in text.splitlines()
-    ]
+    printed = [" ".join(line.split()) for line in text.splitlines()]
+    if not "".join(printed).isprintable():  # codes for the terminal, marks that turn the writing
+        printed = ["".join(filter(str.isprintable, line)) for line in printed]
     simple = TOTAL.sub("total", CURRENCY.sub("¤", "\n".join(printed).lower())).split("\n")
     return [
         Line(*line, list(split_at_amounts(line[1]))) for line in zip(printed, simple, strict=False)
