@@ -1,0 +1,171 @@
+"""Runs the checks in a process of their own: a script may hang, crash, or change anything there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import linecache
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LIMIT_SECONDS = 20  # for one check
+
+
+class Outcome(NamedTuple):
+    """What came of a check."""
+
+    state: str  # passed, failed, unusable (no check of this script can run), not started
+    lines: tuple[str, ...] = ()  # for the reader
+    hint: str = ""
+    full: str = ""  # the traceback
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines, *([f"Hint: {self.hint}"] if self.hint else [])])
+
+
+class Worker:
+    """A process that runs one check after the other; a new one takes over when it dies."""
+
+    def __init__(self, limit_seconds: float = LIMIT_SECONDS) -> None:
+        self.limit_seconds = limit_seconds
+        self.process: Any = None
+        self.connection: Any = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # the same on all systems
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs,), name="checks")
+        self.process.start()
+        theirs.close()
+        self.connection.recv()  # ready: the time that it takes to start is nobody's check
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process = None
+
+    def judge(self, module: str, check: str, script: Path) -> Outcome:
+        """Run a check against a script and return what came of it; raises nothing."""
+        if not self.process:
+            self.start()
+        try:
+            self.connection.send((module, check, str(script)))
+            if self.connection.poll(self.limit_seconds):
+                outcome: Outcome = self.connection.recv()
+                return outcome
+            self.stop()
+            got = f"the script didn't end within {self.limit_seconds:g} s"
+            hint = "something in it waits for ever: a loop without an end, or a request"
+        except (EOFError, OSError):
+            self.process.join()
+            got = f"the script ended Python itself, with exit code {self.process.exitcode}"
+            hint = "let functions return or raise: don't end the process"
+            self.stop()
+        lines = (f"  called    python {script.name}", f"  got       {got}")
+        return Outcome("unusable", lines, hint)
+
+
+def serve(connection: Connection) -> None:
+    """Answer what `judge` asks, until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    sys.dont_write_bytecode = True
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        root = Path(folder).resolve()
+        importlib.import_module("checks.script")
+        guard(root)
+        connection.send("ready")
+        with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+            while True:
+                module, check, script = connection.recv()
+                connection.send(run_check(module, check, Path(script), root))
+
+
+def guard(root: Path) -> None:
+    """Let nothing be written outside of `root`, nothing leave this machine, nothing be started."""
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    changes = (
+        "os.remove os.rename os.rmdir os.mkdir os.truncate os.link os.symlink os.chmod".split()
+    )
+
+    def is_ours(path: object) -> bool:
+        if isinstance(path, int) or not isinstance(path, (str, bytes, os.PathLike)):
+            return True
+        name = os.path.realpath(os.fsdecode(path))
+        return name.startswith(str(root)) or name == os.path.realpath(os.devnull)
+
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            if isinstance(args[2], int) and args[2] & writing and not is_ours(args[0]):
+                raise PermissionError(f"the checks write only in their own folder, not {args[0]!r}")
+        elif event in changes:
+            paths = args[:2] if event in ("os.rename", "os.link") else args[:1]
+            if not all(map(is_ours, paths)):
+                raise PermissionError(f"the checks change nothing outside of their folder: {args}")
+        elif event == "socket.connect":
+            address = args[1]
+            if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+                raise PermissionError(f"the checks let nothing out: use requests, not {address}")
+        elif event == "socket.getaddrinfo":
+            if args[0] not in ("127.0.0.1", "::1", "localhost", None):
+                raise PermissionError(f"the checks let nothing out: use requests, not {args[0]!r}")
+        elif event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec"):
+            raise PermissionError("the checks start no other programs")
+
+    sys.addaudithook(watch)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
+
+
+def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
+    """Run one check against one script."""
+    from checks.script import Mistake, NotStarted, Script, Stop, Unusable
+    from checks.web import Web
+
+    function = getattr(importlib.import_module(module), check)
+    linecache.clearcache()
+    with (
+        tempfile.TemporaryDirectory(dir=root, ignore_cleanup_errors=True) as folder,
+        Web() as web,
+    ):
+        script = Script(source, Path(folder), web)
+        if source.name != "download_file.py":  # what it mentions are the files that it makes
+            script.make_mentioned_files()
+        try:
+            with script.staged():
+                function(script)
+        except NotStarted as reason:
+            return Outcome("not started", (str(reason),))
+        except (Mistake, Stop) as found:
+            state = "unusable" if isinstance(found, Unusable) else "failed"
+            return describe(script, state, found)
+        except BaseException as error:  # of the script's in an unexpected place, or the check's own
+            return describe(script, "failed", error)
+    return Outcome("passed")
+
+
+def describe(script: Any, state: str, error: Any) -> Outcome:
+    """Return an outcome for the reader: called, got, expected, their own line, the hint."""
+    from checks.script import describe_error, give_hint
+
+    line = getattr(error, "line", None) or script.find_line(error)
+    facts = {
+        "called": getattr(error, "called", script.called or f"python {script.name}"),
+        "got": getattr(error, "got", describe_error(error)),
+        "expected": getattr(error, "expected", ""),
+        f"line {line}": script.show_line(line),
+    }
+    lines = tuple(f"  {name:<9} {fact}" for name, fact in facts.items() if fact)
+    hint = getattr(error, "hint", None) or give_hint(error)
+    return Outcome(state, lines, hint, "".join(traceback.format_exception(error)))
