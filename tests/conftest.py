@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from offline import PracticeServer
 
+pytest_plugins = ["mine"]  # where the project is not installed, pytest doesn't know it yet
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
 SCRIPTS = [

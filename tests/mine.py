@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chapter: what a script of the chapter does")
     config.addinivalue_line("markers", "exercise: what an exercise of the README adds")
     mine = config.getoption("mine")
+    if mine is None and config.rootpath != ROOT:
+        return  # somebody else's tests
     if mine is not None:
         folder = Path(mine).expanduser()
         if config.rootpath != ROOT:  # pytest took the folder behind the space for its root
@@ -45,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--mine takes a folder, and {mine!r} {reason}")
         if config.args_source is not pytest.Config.ArgsSource.ARGS:
             config.args = [str(CHECKS)]  # the other tests are ours: don't even import them
+        if config.option.reportchars == "fE":  # the default: a list of what failed, said already
+            config.option.reportchars = "N"
     config.pluginmanager.register(Checks(config), "checks")
 
 
@@ -137,8 +141,9 @@ class Checks:
         result = yield
         if call.excinfo and isinstance(call.excinfo.value, CheckFailed):
             outcome = self.outcomes[item]
+            asks = "can't be checked yet" if outcome.state == "unusable" else get_sentence(item)
             full = f"{outcome.full}\n" if self.config.getoption("fulltrace") else ""
-            result.get_result().longrepr = f"{full}{get_script(item)}\n{outcome}"  # type: ignore[attr-defined]
+            result.get_result().longrepr = f"{full}{get_script(item)}: {asks}\n{outcome}"  # type: ignore[attr-defined]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.is_mine:
@@ -167,19 +172,19 @@ class Checks:
         there = [name for name in SCRIPTS if (self.folder / name).is_file()]
         missing = [name for name in SCRIPTS if name not in there]
         if not there:
-            return f"Nothing started yet: write {SCRIPTS[0]} there, and run this again."
+            return f"Nothing started yet: write {SCRIPTS[0]} there, and run this again"
         for level in LEVELS:
             for item in self.items:
                 outcome = self.outcomes.get(item)
                 if item.get_closest_marker(level) and outcome and outcome.hint:
-                    return f"Next: {get_script(item)}: {get_sentence(item)}. {outcome.hint}."
+                    return f"Next: {get_script(item)} - {outcome.hint}"
             if level == "chapter" and missing:
-                return f"Next: write {missing[0]}."
+                return f"Next: write {missing[0]}"
         for item in self.items:
             outcome = self.outcomes.get(item)
             if outcome and outcome.state == "not started":
-                return f"Next: an exercise for {get_script(item)}: {get_sentence(item)}."
-        return "All checks pass."
+                return f"Next: an exercise for {get_script(item)} - {get_sentence(item)}"
+        return "All checks pass"
 
     def pytest_unconfigure(self) -> None:
         self.worker.stop()

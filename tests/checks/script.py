@@ -32,6 +32,7 @@ from requests.adapters import HTTPAdapter
 from checks.web import Web, draw_picture
 
 MAX_REQUESTS = 40  # of one call: who sends more never stops
+NOTHING_OUT = "the checks let nothing out"
 MAX_VALUE = 160  # letters of a value in a report
 
 
@@ -215,6 +216,8 @@ ERROR_HINTS: list[tuple[type[BaseException], str]] = [
 
 def give_hint(error: BaseException) -> str:
     """Return what usually stands behind an exception."""
+    if NOTHING_OUT in str(error):
+        return "the checks answer what goes through requests: send it with that"
     for kind, hint in ERROR_HINTS:
         if isinstance(error, kind):
             return hint

@@ -91,35 +91,54 @@ def serve(connection: Connection) -> None:
                 connection.send(run_check(module, check, Path(script), root))
 
 
-def guard(root: Path) -> None:
-    """Let nothing be written outside of `root`, nothing leave this machine, nothing be started."""
-    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    changes = (
-        "os.remove os.rename os.rmdir os.mkdir os.truncate os.link os.symlink os.chmod".split()
-    )
+# What changes files: the places of each path, and of the folder's descriptor that it may be in.
+CHANGES = {
+    "os.remove": [(0, 1)],
+    "os.rmdir": [(0, 1)],
+    "os.mkdir": [(0, 2)],
+    "os.rename": [(0, 2), (1, 3)],
+    "os.link": [(0, 2), (1, 3)],
+    "os.symlink": [(1, 2)],
+    "os.chmod": [(0, 2)],
+    "os.utime": [(0, 3)],
+    "os.truncate": [(0, -1)],
+    "shutil.rmtree": [(0, 1)],
+}
+STARTS = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.startfile")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+HERE = ("127.0.0.1", "::1", "localhost", None)
 
-    def is_ours(path: object) -> bool:
-        if isinstance(path, int) or not isinstance(path, (str, bytes, os.PathLike)):
-            return True
+
+def guard(root: Path) -> None:
+    """Let nothing change outside of `root`, nothing leave this machine, nothing be started.
+
+    That is for accidents: who wants to get past it can.
+    """
+    from checks.script import NOTHING_OUT
+
+    def is_ours(path: Any, folder: object = None) -> bool:
+        if isinstance(path, int):
+            return True  # open already
+        if isinstance(folder, int) and folder >= 0:
+            inside = [one for one, _, _ in os.walk(root)]
+            return any(os.path.samestat(os.stat(one), os.fstat(folder)) for one in inside)
         name = os.path.realpath(os.fsdecode(path))
-        return name.startswith(str(root)) or name == os.path.realpath(os.devnull)
+        return name == os.path.realpath(os.devnull) or Path(name).is_relative_to(root)
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
-        if event == "open":
-            if isinstance(args[2], int) and args[2] & writing and not is_ours(args[0]):
-                raise PermissionError(f"the checks write only in their own folder, not {args[0]!r}")
-        elif event in changes:
-            paths = args[:2] if event in ("os.rename", "os.link") else args[:1]
-            if not all(map(is_ours, paths)):
-                raise PermissionError(f"the checks change nothing outside of their folder: {args}")
-        elif event == "socket.connect":
-            address = args[1]
-            if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-                raise PermissionError(f"the checks let nothing out: use requests, not {address}")
-        elif event == "socket.getaddrinfo":
-            if args[0] not in ("127.0.0.1", "::1", "localhost", None):
-                raise PermissionError(f"the checks let nothing out: use requests, not {args[0]!r}")
-        elif event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec"):
+        if event == "open" and isinstance(args[2], int) and args[2] & WRITES:
+            if not is_ours(args[0]):
+                raise PermissionError(f"the checks write in their own folder only: {args[0]!r}")
+        elif event in CHANGES:
+            for path, folder in CHANGES[event]:
+                if not is_ours(args[path], args[folder] if 0 <= folder < len(args) else None):
+                    raise PermissionError(f"the checks change no file of yours: {args[path]!r}")
+        elif event in ("socket.connect", "socket.getaddrinfo"):
+            address = args[:1] if event == "socket.getaddrinfo" else args[1]
+            host = address[0] if isinstance(address, tuple) else None  # else a socket in a folder
+            if host not in HERE:
+                raise PermissionError(f"{NOTHING_OUT}, to {host!r}")
+        elif event in STARTS:
             raise PermissionError("the checks start no other programs")
 
     sys.addaudithook(watch)

@@ -1,0 +1,199 @@
+"""`pytest --mine=FOLDER` as a reader runs it: a process of its own, and what it prints."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from checks.worker import Worker
+from conftest import ROOT, SCRIPTS
+
+pytestmark = pytest.mark.slow
+
+RunPytest = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run_pytest(tmp_path: Path) -> RunPytest:
+    """Run pytest in the project, as its README says."""
+
+    def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            cwd=folder,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+        assert "INTERNALERROR" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    folder = tmp_path / "my scripts"
+    folder.mkdir()
+    return folder
+
+
+def write(folder: Path, **scripts: str) -> None:
+    for name, text in scripts.items():
+        (folder / f"{name}.py").write_text(text, "utf-8")
+
+
+def test_an_empty_folder_is_no_failure(run_pytest: RunPytest, mine: Path) -> None:
+    done = run_pytest(f"--mine={mine}")
+    assert done.returncode == 0
+    assert done.stdout.count("not started yet\n") == len(SCRIPTS)
+    assert "Nothing started yet: write basic_upload.py there" in done.stdout
+
+
+def test_our_six_scripts_pass_every_check(run_pytest: RunPytest, mine: Path) -> None:
+    for name in SCRIPTS:
+        shutil.copy(ROOT / name, mine)
+    done = run_pytest(f"--mine={mine}", "--color=yes")
+    assert done.returncode == 0, done.stdout
+    for name in SCRIPTS:
+        line = re.search(rf"{name} +\x1b\[32m#{{10}}\x1b\[0m  (\d+)/(\d+) checks\n", done.stdout)
+        assert line, done.stdout
+        assert int(line[1]) == int(line[2]) >= 8
+    assert "All checks pass" in done.stdout
+    assert sorted(path.name for path in mine.iterdir()) == sorted(SCRIPTS)  # nothing is left there
+
+
+BROKEN = {  # what stands in a script, what the reader is told of it
+    "basic_upload": (
+        "import requests\nwith open('a.jpg', 'rb' as f:\n    pass\n",
+        "Hint: Python can't read line 2: look there, and at the line above",
+    ),
+    "profile_picture_uploader": (
+        "import requestz\n",
+        "Hint: a module is not installed: the chapter needs requests and Pillow only",
+    ),
+    "streaming_upload": (
+        "import os\nos._exit(3)\n",
+        "Hint: let functions return or raise: don't end the process",
+    ),
+    "download_file": (
+        "name = input('what? ')\n",
+        "Hint: the checks can't type: give the value in a variable or as a parameter",
+    ),
+    "concurrent_upload": (
+        "import urllib.request\nurllib.request.urlopen('http://example.com')\n",
+        "Hint: the checks answer what goes through requests: send it with that",
+    ),
+    "receipt_scanner": ("x = 1\n", "Hint: the chapter calls it ReceiptScanner"),
+}
+
+
+def test_a_script_that_cannot_run_is_told_once(run_pytest: RunPytest, mine: Path) -> None:
+    write(mine, **{name: text for name, (text, _) in BROKEN.items()})
+    done = run_pytest(f"--mine={mine}", f"--junitxml={mine.parent / 'report.xml'}")
+    assert done.returncode == 1
+    for name, (_, hint) in BROKEN.items():
+        block = re.search(rf"^{name}\.py: .*\n(?:  .*\n)+{re.escape(hint)}", done.stdout, re.M)
+        assert block, f"{name}:\n{done.stdout}"
+        if name != "receipt_scanner":
+            assert done.stdout.count(f"\n{name}.py: ") == 1
+    assert "Traceback" not in done.stdout
+    assert f"Next: basic_upload.py - {BROKEN['basic_upload'][1][6:]}\n" in done.stdout
+    cases = ElementTree.parse(mine.parent / "report.xml").findall(".//testcase")
+    said = [
+        case.findtext("failure") for case in cases if "basic_upload" in case.attrib["classname"]
+    ]
+    assert [BROKEN["basic_upload"][1] in (text or "") for text in said].count(True) == 1
+
+
+def test_the_traceback_is_there_for_who_asks(run_pytest: RunPytest, mine: Path) -> None:
+    write(mine, basic_upload="import requests\nprint(1 / 0)\n")
+    brief = run_pytest(f"--mine={mine}", "--level=chapter")
+    assert re.search(
+        r"  called    python basic_upload\.py\n  got       ZeroDivisionError: division by zero\n"
+        r"  expected  a run without a traceback\n  line 2    print\(1 / 0\)\nHint: .+\n",
+        brief.stdout,
+    )
+    assert "Traceback" not in brief.stdout
+    full = run_pytest(f"--mine={mine}", "--level=chapter", "--full-trace")
+    assert "Traceback" in full.stdout
+    assert "ZeroDivisionError" in full.stdout
+
+
+def test_the_chapters_level_leaves_the_exercises_out(run_pytest: RunPytest, mine: Path) -> None:
+    for name in SCRIPTS:
+        shutil.copy(ROOT / "tests" / "chapter" / name, mine)
+    done = run_pytest(f"--mine={mine}", "--level=chapter")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("##########") == len(SCRIPTS)
+    done = run_pytest(f"--mine={mine}")
+    assert "##########" not in done.stdout
+    assert "Next: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [("missing", "is not there"), ("file.txt", "is a file")],
+)
+def test_a_folder_that_is_none_is_wrong_usage(
+    run_pytest: RunPytest, mine: Path, folder: str, says: str
+) -> None:
+    (mine / "file.txt").touch()
+    done = run_pytest(f"--mine={mine / folder}")
+    assert done.returncode == 4
+    assert says in done.stderr
+
+
+def test_a_space_instead_of_the_equals_sign_is_told(run_pytest: RunPytest, mine: Path) -> None:
+    done = run_pytest("--mine", mine)
+    assert done.returncode == 4
+    assert f"write --mine={mine}, with the equals sign" in done.stderr or "pip" in done.stderr
+
+
+def test_a_script_reaches_neither_the_readers_files_nor_other_programs(
+    run_pytest: RunPytest, mine: Path
+) -> None:
+    kept = mine / "kept.txt"
+    kept.write_text("kept", "utf-8")
+    attempts = [
+        f"open({str(kept)!r}, 'w')",
+        f"os.remove({str(kept)!r})",
+        f"shutil.rmtree({str(mine)!r})",
+        f"pathlib.Path({str(mine)!r}, 'new.txt').touch()",
+        f"os.rename({str(kept)!r}, 'here.txt')",
+        f"subprocess.run(['rm', {str(kept)!r}])",
+        f"os.system('rm {kept}')",
+        "socket.create_connection(('192.0.2.1', 80), 1)",
+    ]
+    lines = ["import os, pathlib, shutil, socket, subprocess", "refused = 0"]
+    for attempt in attempts:
+        lines += ["try:", f"    {attempt}", "except PermissionError:", "    refused += 1"]
+    lines += ["open('own.txt', 'w').close()", "os.remove('own.txt')"]  # here it may
+    lines += ["os.makedirs('a/b')", "shutil.rmtree('a')", "raise ValueError(refused)"]
+    write(mine, basic_upload="\n".join(lines))
+    before = {path: path.read_bytes() for path in mine.iterdir()}
+    done = run_pytest(f"--mine={mine}", "--level=chapter")
+    assert f"ValueError: {len(attempts)}\n" in done.stdout, done.stdout
+    assert {path: path.read_bytes() for path in mine.iterdir()} == before
+
+
+def test_a_script_that_never_ends_is_stopped_and_the_next_one_is_checked(tmp_path: Path) -> None:
+    write(tmp_path, basic_upload="while True:\n    pass\n")
+    worker = Worker(limit_seconds=1)
+    module, check = "checks.test_basic_upload", "test_opens_the_file_in_binary_mode"
+    try:
+        outcome = worker.judge(module, check, tmp_path / "basic_upload.py")
+        assert outcome.state == "unusable"
+        assert "didn't end within 1 s" in str(outcome)
+        worker.limit_seconds = 20
+        assert worker.judge(module, check, ROOT / "basic_upload.py").state == "passed"
+    finally:
+        worker.stop()
