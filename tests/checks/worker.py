@@ -42,7 +42,8 @@ class Worker:
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")  # the same on all systems
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), name="checks")
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.process = context.Process(target=serve, args=(theirs, self.folder.name))
         self.process.start()
         theirs.close()
         self.connection.recv()  # ready: the time that it takes to start is nobody's check
@@ -52,6 +53,7 @@ class Worker:
             self.process.kill()
             self.process.join()
             self.connection.close()
+            self.folder.cleanup()  # not theirs: who is killed cleans nothing up
             self.process = None
 
     def judge(self, module: str, check: str, script: Path) -> Outcome:
@@ -75,20 +77,19 @@ class Worker:
         return Outcome("unusable", lines, hint)
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, folder: str) -> None:
     """Answer what `judge` asks, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        root = Path(folder).resolve()
-        importlib.import_module("checks.script")
-        guard(root)
-        connection.send("ready")
-        with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-            while True:
-                module, check, script = connection.recv()
-                connection.send(run_check(module, check, Path(script), root))
+    root = Path(folder).resolve()
+    importlib.import_module("checks.script")
+    guard(root)
+    connection.send("ready")
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            module, check, script = connection.recv()
+            connection.send(run_check(module, check, Path(script), root))
 
 
 # What changes files: the places of each path, and of the folder's descriptor that it may be in.
@@ -121,7 +122,7 @@ def guard(root: Path) -> None:
             return True  # open already
         if isinstance(folder, int) and folder >= 0:
             inside = [one for one, _, _ in os.walk(root)]
-            return any(os.path.samestat(os.stat(one), os.fstat(folder)) for one in inside)
+            return any(os.path.samestat(Path(one).stat(), os.fstat(folder)) for one in inside)
         name = os.path.realpath(os.fsdecode(path))
         return name == os.path.realpath(os.devnull) or Path(name).is_relative_to(root)
 
