@@ -10,7 +10,9 @@ import inspect
 import io
 import itertools
 import linecache
+import logging
 import os
+import pathlib
 import re
 import runpy
 import sys
@@ -27,6 +29,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from PIL import Image, ImageFile
 from requests.adapters import HTTPAdapter
 
 from checks.web import Web, draw_picture
@@ -202,7 +205,8 @@ ERROR_HINTS: list[tuple[type[BaseException], str]] = [
     (ModuleNotFoundError, "a module is not installed: the chapter needs requests and Pillow only"),
     (ImportError, "an import fails: is the name misspelt?"),
     (FileNotFoundError, "the path leads nowhere: use the path that was given, as it was given"),
-    (AttributeError, "this kind of value has no such attribute: look at what the line before made"),
+    (AttributeError, "this kind of value has no such attribute: is it misspelt?"),
+    (SystemExit, "let functions return or raise: don't end the process"),
     (KeyError, "not every answer holds this key: look at the whole answer first"),
     (IndexError, "there may be nothing in this list: ask before you take the first"),
     (TypeError, "the call and the function don't fit: compare the parameters"),
@@ -230,6 +234,8 @@ USUAL_VALUES: list[tuple[str, object]] = [
     (r"url|endpoint|uri|server|address", "https://httpbin.org/post"),
     (r"user|_id\b|^id\b", "42"),
     (r"chunk", 8192),
+    (r"mb$|mega", 5),
+    (r"pixel", 40_000_000),
     (r"max_?bytes|max_?size|limit|size", 5 * 1024 * 1024),
     (r"workers|threads", 3),
     (r"timeout", 5),
@@ -414,7 +420,7 @@ class Script:
         self.error_line = None
         try:
             return Result(function(*arguments, **options), None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.error_line = self.find_line(error)
             return Result(None, error)
 
@@ -540,6 +546,8 @@ class Script:
         def show(value: object) -> str:
             if isinstance(value, Path) and value.is_relative_to(self.folder):
                 return repr(value.relative_to(self.folder).as_posix())
+            if inspect.isfunction(value):
+                return value.__name__
             if isinstance(value, list) and all(isinstance(one, Path) for one in value):
                 return f"[{', '.join(map(show, value[:3]))}{', ...' * (len(value) > 3)}]"
             return shorten(value, 60)
@@ -633,6 +641,8 @@ class Script:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(builtins, "open", self._open)
             patch.setattr(io, "open", self._open)
+            if accessor := getattr(pathlib, "_normal_accessor", None):  # Python 3.10
+                patch.setattr(accessor, "open", self._open)
             patch.setattr(
                 HTTPAdapter, "send", lambda adapter, *a, **k: self._send(adapter, *a, **k)
             )
@@ -645,8 +655,13 @@ class Script:
             patch.setattr(sys, "argv", [str(self.path)])
             patch.setattr(sys, "path", [str(self.folder), *sys.path])
             patch.setattr(tempfile, "tempdir", str(self.folder))
+            patch.setattr(logging.root, "handlers", [])  # else the first script keeps the console
+            patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # scripts set these
+            patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
             for name in ("HTTPBIN_URL", "OCR_SPACE_URL", "OCR_SPACE_API_KEY"):
                 patch.delenv(name, raising=False)
+            for name in re.findall(r"(?:environ\W+(?:get\W+)?|getenv\W+)(\w*KEY)\b", self.source):
+                patch.setenv(name, "test-key")  # as a reader who has one
             patch.chdir(self.folder)
             linecache.checkcache()
             try:

@@ -8,6 +8,7 @@ import email
 import hashlib
 import io
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -156,11 +157,12 @@ def answer_as_httpbin(request: Received) -> Reply:
         return answer_ocr()
     if path.startswith("/status/"):
         return Reply(status=int(path.rpartition("/")[2]))
-    if request.method == "GET" and path.startswith("/image"):
-        kind = path.rpartition("/")[2]
+    is_read = request.method in ("GET", "HEAD")
+    if is_read and (path.startswith("/image") or path.endswith((".jpg", ".jpeg", ".png"))):
+        kind = re.split("[/.]", path)[-1]
         kind = kind if kind in ("png", "webp") else "jpeg"
         return Reply(draw_picture(kind), headers={"Content-Type": f"image/{kind}"})
-    if request.method == "GET" and path.startswith("/html"):
+    if is_read and path.startswith("/html"):
         return Reply(b"<!DOCTYPE html><html><body>hello</body></html>", 200, HTML)
     data = "" if request.parts else show_content(request.body)
     try:
