@@ -1,0 +1,401 @@
+"""What streaming_upload.py does: a file of any size in chunks, with percent-complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from checks.script import Script, describe_error
+from checks.web import Reply, answer_as_httpbin
+
+MEGABYTE = 1_000_000
+TEXT = b"0123456789abcde\n" * 6_251  # 100,016 bytes, the same in text mode
+CHUNK_BYTES = 7_000  # the last chunk of TEXT is shorter
+
+
+def show(*values: Any) -> None:
+    """Print what a callback for progress is told: bytes and total, or bytes, or percent."""
+    sent, total = (*values, 100 if values[0] < 1_000 else len(TEXT))[:2]
+    print(f"{100 * sent / total} %")
+
+
+def make_reader(script: Script, path: Path, chunk_size: int, **options: object) -> Any:
+    """Return the script's reader of a file, made with a Path or, where it wants one, a str."""
+    kind = script.find("ProgressFileReader", kind="class")
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if re.search("progress|callback", name) and parameter.default in (None, parameter.empty):
+            options.setdefault(name, show)
+    options["chunk_size"] = chunk_size
+    reader = script.attempt(kind, path, **options).value
+    if reader is None:
+        reader = script.call(kind, path.name, **options)
+    script.expect(
+        hasattr(reader, "__iter__") or hasattr(reader, "read"),
+        got="neither __iter__ nor read",
+        expected="an object that can be iterated",
+        hint="requests takes the body chunk by chunk: let __iter__ yield the chunks",
+    )
+    called = re.sub(r"<function (?:[^>]*>\.)?(\w+)>", r"\1", script.called)
+    script.called = f"list({called})"
+    return reader.__enter__() if hasattr(reader, "__enter__") else reader
+
+
+def read_chunks(reader: Any, chunk_size: int, limit: int) -> Iterator[bytes]:
+    """Yield chunks as requests takes them; of a reader that never ends, no more than `limit`."""
+    if hasattr(reader, "read"):  # this one goes first, as in urllib3
+        chunks = itertools.takewhile(bool, map(reader.read, itertools.repeat(chunk_size)))
+    else:
+        chunks = iter(reader)
+    for chunk in itertools.islice(chunks, limit):
+        yield chunk.encode() if isinstance(chunk, str) else chunk
+
+
+def rewind(reader: Any) -> None:
+    """Do what requests does before it sends a body again."""
+    if hasattr(reader, "seek"):
+        reader.seek(0)
+
+
+def read_percents(script: Script, reader: Any) -> list[float]:
+    """Read TEXT to its end; return the percentages that were printed meanwhile."""
+    script.forget()
+    for _ in read_chunks(reader, CHUNK_BYTES, limit=len(TEXT)):
+        script.clock.offset += 1  # who shows progress once a second shows it here
+    found = re.findall(r"(\d+(?:[.,]\d+)?)\s*(?:%|percent)", script.printed)
+    return [float(percent.replace(",", ".")) for percent in found]
+
+
+def show_percents(percents: list[float]) -> str:
+    shown = [f"{percent:.5g} %" for percent in percents]
+    return ", ".join(shown if len(shown) < 9 else [*shown[:3], "...", *shown[-3:]])
+
+
+@pytest.mark.chapter
+def test_opens_the_file_in_binary_mode(script: Script) -> None:
+    """Open the file in binary mode."""
+    script.run_well()
+    for opened in script.opened:
+        script.expect(
+            not opened.is_text or opened.is_written,
+            got=f"open({opened.path.name!r}, {opened.mode!r})",
+            expected=f"open({opened.path.name!r}, 'rb')",
+            hint="the file was opened in text mode: open it with 'rb'",
+            line=opened.line,
+        )
+
+
+@pytest.mark.chapter
+def test_yields_the_whole_file_in_chunks(script: Script) -> None:
+    """Let the reader yield the whole file, in chunks of at most chunk_size bytes."""
+    path = script.make_file("video.bin", TEXT)
+    reader = make_reader(script, path, CHUNK_BYTES)
+    chunks = [*read_chunks(reader, CHUNK_BYTES, limit=len(TEXT))]
+    largest = max(map(len, chunks), default=0)
+    if script.takes(script.find("ProgressFileReader"), "chunk_size"):
+        script.expect(
+            largest <= CHUNK_BYTES,
+            got=f"a chunk of {largest:,} bytes",
+            expected=f"chunks of at most {CHUNK_BYTES:,} bytes",
+            hint="a chunk was larger than chunk_size: read chunk_size bytes at a time",
+        )
+    data = b"".join(chunks)
+    script.expect(
+        data == TEXT and len(chunks) < len(TEXT),
+        got=f"{len(data):,} bytes in {len(chunks)} chunks",
+        expected=f"the {len(TEXT):,} bytes of the file, unchanged",
+        hint="the chunks are not the whole file: read until read() returns nothing, then stop",
+    )
+
+
+@pytest.mark.chapter
+def test_holds_only_a_chunk_in_memory(script: Script) -> None:
+    """Hold no more than a chunk of the file in memory."""
+    size = 16 * MEGABYTE
+    path = script.make_large_file("video.bin", size)
+    script.load()
+    with script.measure_memory() as memory:
+        reader = make_reader(script, path, 64_000)
+        for _ in read_chunks(reader, 64_000, limit=size // 500):
+            pass
+    script.expect(
+        memory.peak < size / 2,
+        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 16 MB",
+        expected="one chunk at a time",
+        hint="the whole file was in memory at once: read chunk_size bytes at a time",
+    )
+
+
+@pytest.mark.chapter
+def test_sends_the_reader_as_the_body(script: Script) -> None:
+    """Hand the reader itself to requests.post, as data=."""
+    script.run_well()
+    posts = [sent for sent in script.sent if sent.method in ("POST", "PUT")]
+    script.expect(
+        posts,
+        got="no POST was sent",
+        expected="one POST",
+        hint="send the reader with requests.post",
+    )
+    in_memory = [sent for sent in posts if isinstance(sent.body, (bytes, str, type(None)))]
+    if len(in_memory) == len(posts):
+        content = posts[0].body
+        is_form = "multipart" in posts[0].headers.get("Content-Type", "")
+        hint = "the body is not the reader: pass the reader itself as data=, not its bytes"
+        if is_form:
+            hint = "files= builds the whole body in memory: pass the reader as data="
+        script.fail(
+            f"a body of {len(content or ''):,} bytes" + " from files=" * is_form,
+            "a body that requests reads chunk by chunk",
+            hint,
+            posts[0].line,
+        )
+    script.expect(
+        any(request.size for request in script.web.received),
+        got="an empty body",
+        expected="the bytes of the file",
+        hint="nothing came out of the reader: was it read to its end before it was sent?",
+        line=posts[0].line,
+    )
+
+
+@pytest.mark.chapter
+def test_shows_percent_complete_up_to_100(script: Script) -> None:
+    """Show percent-complete after each chunk, up to exactly 100."""
+    path = script.make_file("video.bin", TEXT)
+    percents = read_percents(script, make_reader(script, path, CHUNK_BYTES))
+    for is_right, hint in (
+        (percents, "no percentage was shown: print percent-complete, with a % sign"),
+        (
+            max(percents, default=0) <= 100,
+            "more than 100 %: the last chunk is shorter than the others, so add len(chunk)",
+        ),
+        (
+            any(0 < percent < 100 for percent in percents),
+            "progress was shown only at the end: show it after each chunk",
+        ),
+        (percents == sorted(percents), "progress went back: add up all that was sent so far"),
+        (
+            percents[-1:] == [100.0],
+            "it didn't end at 100 %: count the chunk first, then divide by the size of the file",
+        ),
+    ):
+        script.expect(
+            is_right,
+            got=show_percents(percents) or "no percentage",
+            expected="percentages that grow, up to exactly 100 %",
+            hint=hint,
+        )
+
+
+@pytest.mark.chapter
+def test_sets_a_timeout(script: Script) -> None:
+    """Send with a timeout."""
+    script.run_well()
+    for sent in script.sent:
+        waits = sent.timeout if isinstance(sent.timeout, tuple) else (sent.timeout,)
+        script.expect(
+            None not in waits,
+            got=f"timeout={sent.timeout}" if sent.timeout else "no timeout",
+            expected="a timeout of some seconds",
+            hint="without a timeout a server that hangs lets you wait for ever: pass timeout=",
+            line=sent.line,
+        )
+
+
+@pytest.mark.chapter
+def test_checks_the_status(script: Script) -> None:
+    """Say so when the server answers with an error."""
+    good = script.run_well()
+    if not script.sent:
+        return
+    script.web.answer = lambda request: dataclasses.replace(answer_as_httpbin(request), status=500)
+    bad = script.run()
+    script.called += ", while the server answers 500"
+    script.expect(
+        bad.exit_code or re.sub(r"\d", "", bad.out) != re.sub(r"\d", "", good.out),
+        got="the same as when it answers 200",
+        expected="an error",
+        hint="the status was not checked: call raise_for_status() before you use the answer",
+        line=script.sent[0].line,
+    )
+
+
+@pytest.mark.exercise
+def test_tells_progress_to_a_callback(script: Script) -> None:
+    """Tell progress to on_progress(bytes_sent, total_bytes)."""
+    kind = script.find("ProgressFileReader", kind="class")
+    script.require(script.takes(kind, "on_progress"), "no parameter on_progress")
+    told: list[tuple[object, ...]] = []
+
+    def show(*values: object) -> None:
+        told.append(values)
+
+    path = script.make_file("video.bin", TEXT[:2_500])
+    reader = make_reader(script, path, 1_000, on_progress=show)
+    sizes = [len(chunk) for chunk in read_chunks(reader, 1_000, limit=2_500)]
+    expected = [(sent, 2_500) for sent in itertools.accumulate(sizes)]
+    script.expect(
+        told,
+        got="no call of on_progress",
+        expected=str(expected),
+        hint="on_progress was never called: call it after each chunk",
+    )
+    calls = [call for call, _ in itertools.groupby(told) if call != (0, 2_500)]
+    script.expect(
+        calls == expected,
+        got=calls,
+        expected=str(expected),
+        hint="on_progress gets two numbers: all bytes sent so far, and the size of the file",
+    )
+
+
+@pytest.mark.exercise
+def test_announces_the_length(script: Script) -> None:
+    """Send Content-Length: let len(reader) be the size of the file."""
+    path = script.make_file("video.bin", TEXT)
+    reader = make_reader(script, path, CHUNK_BYTES)
+    request = requests.Request("POST", "https://httpbin.org/post", data=reader).prepare()
+    length = request.headers.get("Content-Length")
+    script.require(bool(length) or hasattr(reader, "__len__"), "no __len__")
+    script.called = script.called.replace("list", "len", 1)
+    script.expect(
+        length == str(len(TEXT)),
+        got=f"Content-Length: {length}",
+        expected=f"Content-Length: {len(TEXT)}, the size of the file",
+        hint="the length counts bytes, not chunks: let len() be the size of the file",
+    )
+    script.run_well()
+    for sent, received in zip(script.sent, script.web.received, strict=False):
+        script.expect(
+            not received.is_chunked,
+            got="Transfer-Encoding: chunked",
+            expected="Content-Length with the size of the file",
+            hint="a generator has no length: hand requests the reader, which knows its own",
+            line=sent.line,
+        )
+
+
+@pytest.mark.exercise
+def test_starts_afresh_after_a_redirect(script: Script) -> None:
+    """Send the whole file again when the server answers 307."""
+    path = script.make_file("video.bin", TEXT)
+    reader = make_reader(script, path, CHUNK_BYTES)
+    for _ in read_chunks(reader, CHUNK_BYTES, limit=len(TEXT)):
+        pass
+    script.called = f"{script.called}, for the second time"
+    try:
+        rewind(reader)
+        got = f"{sum(map(len, read_chunks(reader, CHUNK_BYTES, limit=len(TEXT)))):,} bytes"
+    except Exception as error:
+        got = describe_error(error)
+    script.expect(
+        got == f"{len(TEXT):,} bytes",
+        got=got,
+        expected=f"the {len(TEXT):,} bytes of the file again",
+        hint="a redirect asks for the body again: open the file in __iter__, not before",
+    )
+    rewind(reader)
+    percents = read_percents(script, reader)
+    script.expect(
+        max(percents, default=0) <= 100,
+        got=show_percents(percents),
+        expected="progress from the start, up to 100 %",
+        hint="the second time the count goes on from the first: set it to 0 in __iter__",
+    )
+    rewind(reader)
+    script.web.answer = lambda request: (
+        Reply(status=307, headers={"Location": "/new"}) if request.path == "/old" else None
+    )
+    script.patience = 5  # a wrong one announces a body that never comes
+    result = script.attempt(requests.post, "https://httpbin.org/old", data=reader)
+    script.called = "requests.post(url, data=reader), and the server answers 307"
+    sizes = [request.size for request in script.web.received if request.path == "/new"]
+    script.expect(
+        sizes == [len(TEXT)],
+        got=describe_error(result.error) if result.error else f"{sum(sizes):,} bytes",
+        expected=f"the {len(TEXT):,} bytes of the file at the new address",
+        hint="a redirect asks for the body again: give the reader an __iter__ that starts afresh",
+    )
+
+
+@pytest.mark.exercise
+def test_notices_a_file_that_changes(script: Script) -> None:
+    """Raise FileChanged when the file shrinks or grows while it is sent; never send more."""
+    script.require(script.has("FileChanged"), "no FileChanged")
+    size, chunk_size = MEGABYTE, 150_000  # no multiple: a last chunk that grows is seen
+    for new_size, verb in ((size // 2, "shrank"), (2 * size, "grew")):
+        path = script.make_large_file("video.bin", size)
+        chunks = read_chunks(make_reader(script, path, chunk_size), chunk_size, limit=size)
+        sent, error = len(next(chunks, b"")), None
+        os.truncate(path, new_size)
+        script.called = f"{script.called}, and the file {verb} after the first chunk"
+        try:
+            for chunk in chunks:
+                sent += len(chunk)
+        except Exception as raised:
+            error = raised
+        script.expect(
+            sent <= size,
+            got=f"{sent:,} bytes",
+            expected=f"no more than the {size:,} bytes that were announced",
+            hint="more than the announced length went out: read no more than what is left of it",
+        )
+        script.expect(
+            isinstance(error, script.find("FileChanged")),
+            got=describe_error(error) if error else "no exception",
+            expected="FileChanged",
+            hint=f"the file {verb} and nobody noticed: compare what was sent with the size before",
+        )
+
+
+@pytest.mark.exercise
+def test_streams_multipart(script: Script) -> None:
+    """Stream the file as multipart/form-data with stream_upload(path, multipart=True)."""
+    script.require(script.has("stream_upload"), "no stream_upload")
+    upload = script.find("stream_upload")
+    script.require(script.takes(upload, "multipart"), "no parameter multipart")
+    content = bytes(range(256)) * 200 + b"\r\n--\r\n"
+    path = script.make_file("video.bin", content)
+    script.call(upload, path, multipart=True)
+    received = script.web.received[-1]
+    script.expect(
+        received.parts,
+        got=f"Content-Type: {received.headers.get('Content-Type', 'none')}",
+        expected="multipart/form-data, with the boundary that stands in the body",
+        hint="the server finds no parts: Content-Type must name the boundary between them",
+        line=script.sent[-1].line,
+    )
+    file = received.files[0] if received.files else None
+    script.expect(
+        file and file.filename == path.name,
+        got=f"filename={file and file.filename!r}",
+        expected=f"filename={path.name!r}",
+        hint="a part without its filename is no file for the server: name it in the part's header",
+        line=script.sent[-1].line,
+    )
+    script.expect(
+        file and file.content == content,
+        got=f"{len(file.content) if file else 0:,} bytes, not the same",
+        expected=f"the {len(content):,} bytes of the file",
+        hint="the part is not the file: nothing but a line end stands before each boundary",
+        line=script.sent[-1].line,
+    )
+    path = script.make_large_file("large.bin", 8 * MEGABYTE)
+    with script.measure_memory() as memory:
+        script.call(upload, path, multipart=True, chunk_size=64_000)
+    script.expect(
+        memory.peak < 6 * MEGABYTE,
+        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 8 MB",
+        expected="one chunk at a time",
+        hint="the multipart body was built in memory: yield its head, the chunks, its end",
+        line=script.sent[-1].line,
+    )
