@@ -1,0 +1,519 @@
+"""What profile_picture_uploader.py does: look at the bytes, then send them under a safe name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import ExifTags, Image, ImageFile, ImageOps
+
+from checks.script import Mistake, Result, Script, Unusable, give_hint, shorten
+from checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
+
+LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
+WEB_PAGE = b"<!DOCTYPE html><html><body>not a picture</body></html>"
+WAV = b"RIFF\x2c\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" + bytes(28)
+
+
+def make(script: Script, **options: object) -> Any:
+    """Return a new uploader."""
+    try:
+        kind = script.find("ProfilePictureUploader", kind="class")
+        return script.call(kind, **options)
+    except Mistake as error:
+        if options:
+            raise
+        raise Unusable(error.called, error.got, error.expected, error.hint, error.line) from None
+
+
+def call(script: Script, method: str, path: str | Path, **options: object) -> Result:
+    """Call a method of a new uploader with a path, wherever its parameter for one stands."""
+    function = getattr(make(script, **options), method)
+    names = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    wanted = [
+        name
+        for pattern in ("path", "file|image|picture|photo|avatar")
+        for name in names
+        if re.search(pattern, name.lower())
+    ]
+    try:
+        if not wanted or wanted[0] == names[0]:
+            return script.attempt(function, path)
+        return script.attempt(function, **{wanted[0]: path})
+    except SystemExit as end:  # a refusal as well
+        return Result(None, end)
+
+
+def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:
+    """Return the name of the method that posts a good picture, and the type of path it takes."""
+    script.make_file("me.jpg")
+    methods = [
+        name
+        for name, method in script.methods(make(script)).items()
+        if inspect.signature(method).parameters
+    ]
+    methods.sort(key=lambda name: "upload" not in name.lower())
+    called, expected = f"import {script.path.stem}", "one POST with the picture, a good JPEG"
+    hint = "a good JPEG is not sent: write a method upload that takes its path and posts it"
+    problem = Unusable(called, "no method sends a picture", expected, hint)
+    kinds: tuple[Callable[[str], str | Path], ...] = (str, Path)
+    for kind in kinds:
+        for method in methods:
+            script.forget()
+            result = call(script, method, kind("me.jpg"))
+            if script.web.received:
+                return method, kind
+            is_first = kind is str or "'str'" in problem.got  # a Path may get further
+            if result.error and is_first and "upload" in method.lower():
+                hint, line = give_hint(result.error), script.error_line
+                problem = Unusable(script.called, str(result), expected, hint, line)
+    raise problem
+
+
+def upload(script: Script, name: str, **options: object) -> Result:
+    """Upload a file; what was sent is in `script.web.received`."""
+    method, kind = find_upload(script)
+    script.forget()
+    return call(script, method, kind(name), **options)
+
+
+def is_refused(script: Script, name: str, **options: object) -> bool:
+    """Tell whether a file is not sent; or, where all is sent, whether a method says no to it."""
+    upload(script, name, **options)
+    if not script.web.received:
+        return True
+    called = script.called
+    script.make_file("notes.txt")
+    upload(script, "notes.txt")
+    sends_all = bool(script.web.received)
+    refused = sends_all and says_no(script, name, **options)
+    script.called = called
+    return refused
+
+
+def says_no(script: Script, name: str, **options: object) -> bool:
+    """Tell whether a method that only looks makes a difference between a file and a good one."""
+    upload_method, kind = find_upload(script)
+
+    def judge(method: str, name: str) -> object:
+        result = call(script, method, kind(name), **options)
+        value = result.value
+        if isinstance(value, tuple) and value:  # (False, "too large")
+            value = value[0]
+        return result.error is None and ("good", bool(value))
+
+    for method, function in script.methods(make(script)).items():
+        if method != upload_method and inspect.signature(function).parameters:
+            good = judge(method, "me.jpg")
+            if good and judge(method, name) != good:
+                return True
+    return False
+
+
+def files_sent(script: Script) -> list[Part]:
+    return [part for request in script.web.received for part in request.files]
+
+
+def find_media_type(content: bytes) -> str | None:
+    """Return the media type of a whole picture, None where it is none."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+            return Image.MIME[str(picture.format)]
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+@pytest.mark.chapter
+def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
+    """Send a JPEG and a PNG, each with its media type."""
+    for name in ("me.jpg", "me.png"):
+        given = script.make_file(name).read_bytes()
+        result = upload(script, name)
+        script.expect(
+            script.web.received,
+            got=str(result) if result.error else "nothing was sent",
+            expected="one POST with the picture",
+            hint="a good picture was refused: compare its first bytes with both signatures",
+            line=script.error_line,
+        )
+        line = script.sent[0].line
+        received, parts = script.web.received[0], files_sent(script)
+        script.expect(
+            len(parts) == 1,
+            got=f"{len(parts)} files in a body of the type {received.media_type or 'none'}",
+            expected="multipart/form-data with one file",
+            hint="pass the open file in files=, as (name, file, media type)",
+            line=line,
+        )
+        content = parts[0].content
+        script.expect(
+            content == given or not given.endswith(content),
+            got=f"{len(content):,} of {len(given):,} bytes arrived, the first ones are missing",
+            expected="all bytes of the file",
+            hint="reading the signature moved on in the file: go back to its start with seek",
+            line=line,
+        )
+        kind = find_media_type(content)
+        script.expect(
+            kind,
+            got=f"{shorten(content, 60)} arrived",
+            expected="a picture that can be opened",
+            hint="what arrived is no picture any more: send the bytes as they are",
+            line=line,
+        )
+        script.expect(
+            parts[0].media_type,
+            got="a part without a media type",
+            expected=f"the media type {kind}",
+            hint="requests does not guess the media type: name it beside the file",
+            line=line,
+        )
+        script.expect(
+            parts[0].media_type == kind,
+            got=f"the media type {parts[0].media_type}",
+            expected=f"the media type {kind}",
+            hint="the media type is misspelt, or another picture's: each signature has its own",
+            line=line,
+        )
+
+
+@pytest.mark.chapter
+def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
+    """Let the signature decide, all of it, and not the name."""
+    script.make_file("page.jpg", WEB_PAGE)
+    script.expect(
+        is_refused(script, "page.jpg"),
+        got="it was let in",
+        expected="a refusal: page.jpg is a web page",
+        hint="a name says nothing, nor does a type guessed from it: compare the first bytes",
+    )
+    for name, content in {
+        "two_bytes.jpg": b"\xff\xd8 and then only text",
+        "two_bytes.png": b"\x89Pretends to be a PNG",
+    }.items():
+        script.make_file(name, content)
+        script.expect(
+            is_refused(script, name),
+            got="it was let in",
+            expected=f"a refusal: the file begins with {content[:8]!r}",
+            hint="two magic bytes are no signature: a JPEG begins with three, a PNG with eight",
+        )
+    script.make_file("png.jpg", draw_picture("PNG"))
+    upload(script, "png.jpg")
+    for part in files_sent(script):  # refusing a wrong name is good as well
+        kind = find_media_type(part.content)
+        script.expect(
+            kind is None or part.media_type in (kind, None),
+            got=f"an {kind} was sent as {part.media_type}",
+            expected="the media type that the signature shows",
+            hint="the media type was taken from the name: take it from the first bytes",
+            line=script.sent[0].line,
+        )
+
+
+@pytest.mark.chapter
+def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
+    """Refuse a file that is too large, and ask for its size before you read it."""
+    os.truncate(script.make_file("large.jpg"), LARGE_BYTES)  # a good picture, then nothing
+    with script.measure_memory() as memory:
+        upload(script, "large.jpg")
+    was_sent = bool(script.web.received)
+    script.expect(
+        not was_sent or is_refused(script, "large.jpg"),
+        got="it was let in",
+        expected=f"a refusal: the file has {LARGE_BYTES:,} bytes",
+        hint="nothing limits the size: refuse what is over a cap, such as 5 MB",
+    )
+    script.expect(
+        was_sent or memory.peak < LARGE_BYTES / 2,
+        got=f"refused, but {memory.peak / 1e6:.0f} MB of it were read into memory",
+        expected="a refusal that reads no more than the cap",
+        hint="the size was asked when all was in memory: ask the file system first",
+        line=next((opened.line for opened in script.opened), None),
+    )
+
+
+@pytest.mark.chapter
+def test_sends_nothing_that_was_refused(script: Script) -> None:
+    """Send nothing when the file is refused."""
+    script.make_file("notes.txt")
+    upload(script, "notes.txt")
+    script.expect(
+        not script.web.received,
+        got="a POST with notes.txt",
+        expected="no request at all",
+        hint="text was sent as a picture: when the check says no, end the upload before it posts",
+        line=script.sent[0].line if script.sent else None,
+    )
+
+
+@pytest.mark.chapter
+def test_sends_a_name_without_its_folders(script: Script) -> None:
+    """Send a safe file name, without the folders before it."""
+    script.make_file("album/me.jpg")
+    upload(script, "album/../album/me.jpg")
+    for part in files_sent(script):
+        script.expect(
+            not re.search(r"[/\\]|^\.\.", str(part.filename)),
+            got=f"the file name {part.filename!r}",
+            expected="a file name such as 'me.jpg'",
+            hint="the folders were sent too, and ../ leads out of the server's: keep the last part",
+            line=script.sent[0].line,
+        )
+
+
+@pytest.mark.chapter
+def test_sets_a_timeout(script: Script) -> None:
+    """Give each request a timeout."""
+    upload(script, "me.jpg")
+    for sent in script.sent:
+        script.expect(
+            sent.timeout,
+            got=f"a {sent.method} without a timeout",
+            expected="a timeout of some seconds",
+            hint="a server that never answers would hold the script for ever: pass timeout=",
+            line=sent.line,
+        )
+
+
+@pytest.mark.chapter
+def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
+    """Check the status of the response."""
+    usual: Reply | None = None
+
+    def answer_with(status: int) -> Callable[[Received], Reply]:
+        def answer(request: Received) -> Reply:
+            nonlocal usual
+            usual = usual or answer_as_httpbin(request)  # kept: each request has its own boundary
+            return dataclasses.replace(usual, status=status)
+
+        return answer
+
+    method, kind = find_upload(script)
+
+    def upload_and_look(status: int) -> tuple[bool, str]:
+        script.web.answer = answer_with(status)
+        script.forget()
+        result = call(script, method, kind("me.jpg"))
+        is_response = isinstance(result.value, requests.Response)  # its caller may look at it
+        return result.error is not None, script.printed + ("" if is_response else str(result))
+
+    if upload_and_look(200) != upload_and_look(500):
+        return
+    called, line = script.called, script.sent[0].line
+
+    def run_and_look(status: int) -> tuple[int, str]:
+        script.web.answer = answer_with(status)
+        run = script.run()
+        return run.exit_code, run.out
+
+    is_seen = run_and_look(200) != run_and_look(500)
+    script.called = called
+    script.expect(
+        is_seen,
+        got="the same from a server that answers 500 as from one that answers 200",
+        expected="an exception, or another result",
+        hint="a failed upload looks like a good one: check the status before you use the response",
+        line=line,
+    )
+
+
+@pytest.mark.exercise
+def test_accepts_webp_but_no_other_riff(script: Script) -> None:
+    """Accept WebP, and no other RIFF."""
+    script.require("webp" in script.source.lower(), "WebP")
+    script.make_file("me.webp")
+    result = upload(script, "me.webp")
+    script.expect(
+        files_sent(script),
+        got=str(result) if result.error else "nothing was sent",
+        expected="one POST with the picture",
+        hint="a WebP was refused: it begins with RIFF, four bytes of length, then WEBP",
+        line=script.error_line,
+    )
+    part = files_sent(script)[0]
+    script.expect(
+        part.media_type == find_media_type(part.content),
+        got=f"the media type {part.media_type}",
+        expected=f"the media type {find_media_type(part.content)}",
+        hint="the media type and the picture don't fit: a WebP has a media type of its own",
+        line=script.sent[0].line,
+    )
+    script.make_file("sound.webp", WAV)
+    script.expect(
+        is_refused(script, "sound.webp"),
+        got="it was let in",
+        expected=f"a refusal: the file begins with {WAV[:12]!r}",
+        hint="RIFF alone may be a sound or a film: compare the letters behind the length too",
+    )
+
+
+@pytest.mark.exercise
+def test_refuses_a_picture_that_is_cut_off(script: Script) -> None:
+    """Refuse a picture that is cut off."""
+    for name in ("half.jpg", "half.png"):
+        content = draw_picture(name[5:].replace("jpg", "jpeg"))
+        script.make_file(name, content[: len(content) // 2])
+        refused = is_refused(script, name)
+        script.require(refused or "PIL" in script.source, "decoding")
+        script.expect(
+            refused,
+            got="it was let in",
+            expected="a refusal: the second half of the file is missing",
+            hint="only decoding all of a picture shows that some is missing: verify() doesn't, "
+            "load() does",
+        )
+
+
+@pytest.mark.exercise
+def test_caps_the_pixels_before_decoding(script: Script) -> None:
+    """Cap the pixels, and ask for them before you decode."""
+    kind = type(make(script))
+    script.require(script.takes(kind, "max_pixels"), "max_pixels")
+    decoded: list[tuple[int, int]] = []
+    load_prepare = ImageFile.ImageFile.load_prepare
+
+    def watch(picture: ImageFile.ImageFile) -> None:
+        decoded.append(picture.size)
+        load_prepare(picture)
+
+    script.make_file("wide.png", draw_picture("PNG", (2000, 400)))
+    result = upload(script, "wide.png", max_pixels=1_000_000)
+    script.expect(
+        script.web.received,
+        got=str(result) if result.error else "nothing was sent",
+        expected="one POST: 2,000 x 400 are 800,000 pixels, max_pixels is 1,000,000",
+        hint="a picture under the cap was refused: pixels are width times height",
+        line=script.error_line,
+    )
+    script.make_file("huge.png", draw_picture("PNG", (1300, 900)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load_prepare", watch)
+        refused = is_refused(script, "huge.png", max_pixels=1_000_000)
+    script.expect(
+        refused,
+        got="it was let in",
+        expected="a refusal: 1,300 x 900 are 1,170,000 pixels, max_pixels is 1,000,000",
+        hint="a small file can hold a huge picture: refuse it when width times height is too much",
+    )
+    script.expect(
+        (1300, 900) not in decoded,
+        got="refused, but after all pixels were decoded",
+        expected="a refusal before that",
+        hint="decoding takes the memory that the cap should save: compare before load()",
+    )
+
+
+@pytest.mark.exercise
+def test_strips_the_position_and_turns_upright(script: Script) -> None:
+    """Strip the GPS position, and turn the picture upright."""
+    picture = Image.open(io.BytesIO(draw_picture()))
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = 6  # the camera was held upright
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 12.0)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", exif=exif)
+    script.make_file("phone.jpg", file.getvalue())
+    upload(script, "phone.jpg")
+    parts = files_sent(script)
+    script.expect(
+        parts and find_media_type(parts[0].content),
+        got="no picture arrived",
+        expected="one POST with the picture",
+        hint="a photo with EXIF in it is a good picture: let it in",
+    )
+    script.require(parts[0].content != file.getvalue(), "a copy without EXIF")
+    arrived = Image.open(io.BytesIO(parts[0].content))
+    script.expect(
+        not arrived.getexif().get_ifd(ExifTags.IFD.GPSInfo),
+        got="a picture whose EXIF holds a GPS position",
+        expected="a picture without one",
+        hint="the place where it was taken went with the picture: save the copy without its EXIF",
+        line=script.sent[0].line,
+    )
+    upright = ImageOps.exif_transpose(arrived).convert("RGB").getchannel("R")
+    row = upright.height // 4 * upright.width
+    left, right = (upright.tobytes()[row + upright.width * part // 5] for part in (1, 4))
+    script.expect(
+        upright.height > upright.width and left > 200 > 100 > right,  # white, teal
+        got=f"a picture of {upright.width} x {upright.height} that lies on its side",
+        expected="it upright, as its EXIF said",
+        hint="the orientation went with the EXIF: turn the pixels first, then leave the EXIF out",
+        line=script.sent[0].line,
+    )
+
+
+RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)", re.IGNORECASE)
+# Names that do harm somewhere, the rule that keeps them out, and the hint.
+HARM: list[tuple[list[str], Callable[[str], object], str]] = [
+    (
+        ["../../me.jpg", r"..\..\me.jpg"],
+        lambda name: not re.search(r"[/\\]", name),
+        "a folder stayed in the name: / parts folders everywhere and \\ on Windows, cut at both",
+    ),
+    (
+        ["me.php", "me", ".jpg", ""],
+        lambda name: re.fullmatch(r"[^.].*\.jpg", name),
+        "a name is something, then the extension of the media type, whatever was there before",
+    ),
+    (
+        ['a<b>c:d"e|f?g*.jpg'],
+        lambda name: not re.search(r'[<>:"|?*]', name),
+        'Windows takes none of <>:"|?* in a name: replace them',
+    ),
+    (
+        ["me\u202egpj.exe.jpg", "me\r\n.jpg", "\x1b[2Jme.jpg", "m\u200be.jpg"],
+        lambda name: not any(unicodedata.category(letter)[0] == "C" for letter in name),
+        "letters that nobody sees stayed: leave out the control and format categories of Unicode",
+    ),
+    (
+        ["con.jpg", "AUX.jpg", "lpt1.jpg", "nul"],
+        lambda name: not RESERVED.fullmatch(name.split(".")[0].rstrip()),
+        "Windows means a device by this name, whatever the extension: put a letter before it",
+    ),
+    (
+        ["x" * 300 + ".jpg", "ß" * 200 + ".jpg"],
+        lambda name: len(name.encode()) <= 255,
+        "file systems take 255 bytes, and one letter may need more than one: shorten the stem",
+    ),
+    (
+        ["ada.jpg"],
+        lambda name: "ada" in name,
+        "a harmless name lost its letters: keep what does no harm, so that names stay different",
+    ),
+]
+
+
+@pytest.mark.exercise
+def test_makes_names_safe_on_every_system(script: Script) -> None:
+    """Make names safe on every system."""
+    owner: Any = script.load()
+    if not script.has("safe_filename") and script.has("ProfilePictureUploader"):
+        owner = make(script)
+    function = getattr(owner, "safe_filename", None)
+    script.require(function is not None, "safe_filename")
+    assert function
+    script.require(script.takes(function, "media_type"), "safe_filename")
+    for names, is_safe, hint in HARM:
+        for name in names:
+            safe = script.call(function, name, "image/jpeg")
+            script.expect(
+                isinstance(safe, str) and is_safe(safe),
+                got=shorten(safe),
+                expected="a name that is safe on every system, such as 'me.jpg'",
+                hint=hint,
+            )
