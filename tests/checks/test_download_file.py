@@ -1,0 +1,471 @@
+"""What download_file.py does: look at status and header first, then write chunk by chunk."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from checks.script import Result, Script, Unusable, describe_error, give_hint
+from checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
+
+URL = "https://httpbin.org/image/jpeg"
+NAME = "from_the_check.jpg"  # no name that a script uses itself
+JPEG = {"Content-Type": "image/jpeg"}
+BODY = draw_picture() + b"\r\n\n\r\x1a" + bytes(range(256)) * 400  # of no whole number of chunks
+PAGE = Reply(b"<!DOCTYPE html><html><body>not here</body></html>", headers=HTML)
+OLD = b"what stood there before"
+CHUNK_BYTES = 8192
+LARGE_BYTES = 8_000_000
+CUT_BYTES = 60_000
+ETAG, DATE = '"version-1"', "Sat, 14 Mar 2026 09:41:00 GMT"
+VERSION = JPEG | {"ETag": ETAG, "Last-Modified": DATE, "Accept-Ranges": "bytes"}
+LOGS = (".txt", ".log", ".json", ".csv", ".md")
+REFUSED = (
+    "a picture was refused: 'image/jpeg' is not equal to 'image/', it begins with it: compare with"
+    " startswith()"
+)
+KEEPS_WHOLE = re.compile(r"\b(replace|rename|renames|move|remove|unlink|tempfile)\b")
+
+
+def download(
+    script: Script, answer: Reply | Callable[[Received], Reply], name: str = NAME, **options: object
+) -> Result:
+    """Call download_file with a server that answers so."""
+    function = script.find("download_file")  # this may already run it, with the usual server
+    script.web.answer = (lambda _: answer) if isinstance(answer, Reply) else answer
+    result = script.attempt(function, URL, name, **options)
+    if isinstance(result.error, AttributeError) and "'str' object" in str(result.error):
+        return script.attempt(function, URL, script.folder / name, **options)  # it takes a Path
+    return result
+
+
+def expect_success(script: Script, result: Result, hint: str = REFUSED) -> None:
+    """Fail when the call raised something, with `hint` when it refused the type."""
+    if result.error:
+        refused = is_a(result.error, "ContentTypeMismatch")
+        script.fail(
+            describe_error(result.error),
+            "a saved file, no exception",
+            hint if refused else give_hint(result.error),
+            script.error_line,
+        )
+
+
+def is_a(error: BaseException | None, name: str) -> bool:
+    """Tell whether it is an exception of the script's with this name."""
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def describe_end(result: Result) -> str:
+    """Return how a call ended, in words."""
+    return describe_error(result.error) if result.error else "no exception"
+
+
+def find_request(script: Script) -> int | None:
+    """Return the line of the last request."""
+    return script.sent[-1].line if script.sent else None
+
+
+def find_writing(script: Script) -> int | None:
+    """Return the line that last opened a file to write."""
+    lines = [opened.line for opened in script.opened if opened.is_written]
+    return lines[-1] if lines else None
+
+
+def describe_saved(script: Script, name: str = NAME) -> str:
+    """Return what is under a name, in words."""
+    path = script.folder / name
+    return f"{name} with {path.stat().st_size:,} bytes" if path.exists() else f"no {name}"
+
+
+def read(script: Script, name: str = NAME) -> bytes | None:
+    """Return what is under a name, None when nothing is."""
+    path = script.folder / name
+    return path.read_bytes() if path.exists() else None
+
+
+@pytest.mark.chapter
+def test_saves_a_picture_in_binary_mode(script: Script) -> None:
+    """Download a picture when the script is run, and write it in binary mode."""
+    run = script.run()
+    for opened in script.opened:
+        if opened.is_text and opened.is_written and opened.path.suffix not in LOGS:
+            raise Unusable(
+                script.called,
+                f"open({opened.path.name!r}, {opened.mode!r})",
+                f"open({opened.path.name!r}, 'wb')",
+                "the file was opened in text mode, and a picture is bytes: open it with 'wb'",
+                opened.line,
+            )
+    if run.error and script.web.received and is_a(run.error, "ContentTypeMismatch"):
+        answered = answer_as_httpbin(script.web.received[-1]).headers["Content-Type"]
+        raise Unusable(
+            script.called,
+            describe_error(run.error),
+            "a picture, saved",
+            REFUSED
+            if answered.startswith("image/")
+            else "the last answer was no picture, and nothing catches that: ask httpbin for"
+            " /image/jpeg",
+            script.error_line,
+        )
+    if run.error:
+        script.run_well()
+    script.expect(
+        script.sent,
+        got="no request",
+        expected="a picture, saved",
+        hint="nothing was downloaded when the script ran: call download_file at its end",
+    )
+    script.expect(
+        any(path.is_file() and path != script.path for path in script.folder.rglob("*")),
+        got=f"no file, and it printed {run.out!r}",
+        expected="a picture, saved",
+        hint="the picture was asked for and not saved: write what comes into a file",
+        line=find_request(script),
+    )
+
+
+@pytest.mark.chapter
+def test_saves_what_came_byte_for_byte(script: Script) -> None:
+    """Save what the server sends, byte for byte."""
+    expect_success(script, download(script, Reply(BODY, headers=JPEG)))
+    script.expect(
+        read(script) == BODY,
+        got=describe_saved(script),
+        expected=f"{NAME} with the same {len(BODY):,} bytes that came",
+        hint="other bytes were saved than came: write each chunk of iter_content() as it is, once",
+        line=find_writing(script),
+    )
+    download(script, Reply(BODY, headers=JPEG))
+    script.expect(
+        read(script) == BODY,
+        got=f"{describe_saved(script)} after the same call again",
+        expected=f"{NAME} with {len(BODY):,} bytes, as before",
+        hint="the new file was added to the old one: 'ab' appends, 'wb' starts anew",
+        line=find_writing(script),
+    )
+
+
+@pytest.mark.chapter
+def test_raises_content_type_mismatch(script: Script) -> None:
+    """Raise ContentTypeMismatch unless the Content-Type begins with expected_prefix."""
+    hints = {
+        HTML["Content-Type"]: "a web page was taken for a picture: compare the Content-Type header"
+        " with expected_prefix",
+        'text/html; instead-of="image/jpeg"': "the prefix may stand in the middle of another type:"
+        " compare where the header begins, with startswith()",
+    }
+    for media_type, hint in hints.items():
+        result = download(script, Reply(PAGE.body, headers={"Content-Type": media_type}))
+        if result.error and not is_a(result.error, "ContentTypeMismatch"):
+            hint = "this is another exception: raise the chapter's own ContentTypeMismatch"
+        script.expect(
+            is_a(result.error, "ContentTypeMismatch"),
+            got=f"{describe_end(result)} for Content-Type: {media_type}",
+            expected="ContentTypeMismatch",
+            hint=hint,
+            line=script.error_line,
+        )
+    png = Reply(draw_picture("PNG"), headers={"Content-Type": "image/png; charset=binary"})
+    expect_success(
+        script,
+        download(script, png),
+        "'image/png; charset=binary' is a picture's type, too: compare only where it begins",
+    )
+    if script.takes(script.find("download_file"), "expected_prefix"):
+        pdf = Reply(b"%PDF-1.4\n", headers={"Content-Type": "application/pdf"})
+        expect_success(
+            script,
+            download(script, pdf, "from_the_check.pdf", expected_prefix="application/pdf"),
+            "the type was compared with a fixed one: compare it with the parameter expected_prefix",
+        )
+
+
+@pytest.mark.chapter
+def test_checks_the_header_before_it_writes(script: Script) -> None:
+    """Look at the Content-Type before anything is written."""
+    script.load()
+    for before in (None, OLD):
+        if before:
+            script.make_file(NAME, before)
+        if not download(script, PAGE).error:
+            return  # no check at all: that is the check before
+        script.expect(
+            read(script) == before,
+            got=describe_saved(script),
+            expected=f"the old {NAME}, untouched" if before else f"no {NAME}",
+            hint="the file was opened too early: opening with 'wb' empties it, so look at the"
+            " header first",
+            line=find_writing(script),
+        )
+
+
+@pytest.mark.chapter
+def test_checks_the_status(script: Script) -> None:
+    """Check the status before the body is used."""
+    for status in (404, 500):
+        result = download(script, Reply(BODY, status, JPEG))
+        script.expect(
+            not read(script),
+            got=f"{describe_saved(script)}, though the status was {status}",
+            expected="requests.HTTPError, and nothing saved",
+            hint="the status was not checked: an error's body was saved as if it were the file;"
+            " call raise_for_status()",
+            line=script.error_line if result.error else find_request(script),
+        )
+
+
+@pytest.mark.chapter
+def test_downloads_in_chunks(script: Script) -> None:
+    """Take a large file in chunks: memory stays flat."""
+    sizes: list[object] = []
+    iter_content = requests.Response.iter_content
+
+    def note(self: requests.Response, chunk_size: Any = 1, *rest: Any, **options: Any) -> Any:
+        sizes.append(chunk_size)
+        return iter_content(self, chunk_size, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Response, "iter_content", note)
+        expect_success(script, download(script, Reply(draw_picture(), headers=JPEG)))
+    script.expect(
+        1 not in sizes,
+        got="chunks of 1 byte",
+        expected=f"chunks of {CHUNK_BYTES:,} bytes",
+        hint="iter_content() takes single bytes unless you give it a chunk_size",
+        line=find_request(script),
+    )
+    large = Reply(BODY + bytes(range(256)) * (LARGE_BYTES // 256), headers=JPEG)
+    with script.measure_memory() as memory:
+        expect_success(script, download(script, large, chunk_size=CHUNK_BYTES))
+    script.expect(
+        memory.peak < LARGE_BYTES * 3 / 4,
+        got=f"{memory.peak:,} bytes in memory for a file of {LARGE_BYTES:,}",
+        expected="not much more than one chunk in memory",
+        hint="all of the file was held in memory: take it in pieces, with iter_content()"
+        if script.sent[-1].stream
+        else "all of the file was read before the first chunk: ask for it with stream=True",
+        line=find_writing(script) if script.sent[-1].stream else find_request(script),
+    )
+
+
+@pytest.mark.chapter
+def test_sets_a_timeout(script: Script) -> None:
+    """Give each request a timeout."""
+    download(script, Reply(BODY, headers=JPEG))
+    script.expect(script.sent, got="no request", expected="a GET", hint="use requests.get")
+    for request in script.sent:
+        script.expect(
+            request.timeout,
+            got=f"timeout={request.timeout}",
+            expected="a number of seconds",
+            hint="without a timeout a silent server holds the script for ever: give timeout=",
+            line=request.line,
+        )
+
+
+@pytest.mark.exercise
+def test_shows_progress(script: Script) -> None:
+    """Call on_progress(bytes_received, total_bytes) after each chunk."""
+    begun = script.takes(script.find("download_file"), "on_progress")
+    script.require(begun, "no parameter on_progress")
+    calls: list[tuple[object, ...]] = []
+
+    def on_progress(*values: object) -> None:
+        calls.append(values)
+
+    for reply in (Reply(BODY, headers=JPEG), Reply([BODY], headers=JPEG)):
+        calls.clear()
+        result = download(script, reply, chunk_size=CHUNK_BYTES, on_progress=on_progress)
+        expect_success(script, result)
+        total = len(BODY) if isinstance(reply.body, bytes) else None
+        expected = f"(8192, {total}), ... up to ({len(BODY)}, {total})"
+        script.expect(
+            len(calls) > 1 and {len(values) for values in calls} == {2},
+            got=f"calls: {len(calls)}" + (f", the last with {calls[-1]}" if calls else ""),
+            expected=expected,
+            hint="call on_progress after each chunk, with two numbers",
+        )
+        received: list[Any] = [values[0] for values in calls]
+        script.expect(
+            received[-1] == len(BODY) and received == sorted({*received}),
+            got=f"..., {calls[-2]}, {calls[-1]}",
+            expected=expected,
+            hint="the bytes so far are wrong: add up len(chunk), the last chunk is shorter",
+        )
+        script.expect(
+            {values[1] for values in calls} == {total},
+            got=f"..., {calls[-2]}, {calls[-1]}",
+            expected=expected,
+            hint="the total is the Content-Length as a number, or None where the server sends none",
+        )
+
+
+@pytest.mark.exercise
+def test_caps_the_size(script: Script) -> None:
+    """Raise DownloadTooLarge beyond max_bytes, announced or counted."""
+    begun = script.takes(script.find("download_file"), "max_bytes")
+    script.require(begun, "no parameter max_bytes")
+    size = len(BODY)
+    result = download(script, Reply(BODY, headers=JPEG), max_bytes=size)
+    script.expect(
+        not result.error,
+        got=f"{describe_end(result)} for {size:,} bytes",
+        expected=f"{NAME}, and no exception",
+        hint="max_bytes itself is still allowed: refuse only what is more",
+        line=script.error_line,
+    )
+    for reply, length, hint in (
+        (
+            Reply(BODY, headers=JPEG),
+            "announced",
+            "Content-Length says at once that it is too much: refuse it before it is read",
+        ),
+        (
+            Reply([BODY], headers=JPEG),
+            "without Content-Length",
+            "this server announces no length: count what comes, too, and stop at max_bytes",
+        ),
+    ):
+        result = download(script, reply, max_bytes=size - 1, chunk_size=CHUNK_BYTES)
+        if result.error and length == "announced":
+            hint = "this is another exception: raise DownloadTooLarge, a class of your own"
+        script.expect(
+            is_a(result.error, "DownloadTooLarge"),
+            got=f"{describe_end(result)} for {size:,} bytes, {length}",
+            expected="DownloadTooLarge",
+            hint=hint,
+            line=script.error_line,
+        )
+
+
+@pytest.mark.exercise
+def test_refuses_a_lying_header(script: Script) -> None:
+    """Raise ContentTypeMismatch for a web page that is announced as a picture."""
+    result = download(script, Reply(PAGE.body, headers=JPEG))
+    if not result.error:
+        script.require(compares_bytes(script), "nothing looks at the first bytes")
+    script.expect(
+        is_a(result.error, "ContentTypeMismatch"),
+        got=f"{describe_end(result)} for a web page announced as image/jpeg",
+        expected="ContentTypeMismatch",
+        hint="the header is only a claim: look at the first bytes for a picture's signature",
+        line=script.error_line,
+    )
+    script.expect(
+        read(script) is None,
+        got=describe_saved(script),
+        expected=f"no {NAME}",
+        hint="the first bytes were checked too late: check them before the file is opened",
+        line=script.error_line,
+    )
+
+
+def compares_bytes(script: Script) -> bool:
+    """Tell whether there is something in the script that first bytes could be compared with."""
+    nodes = list(ast.walk(ast.parse(script.source)))
+    return "PIL" in script.source or any(
+        isinstance(node, ast.Constant) and isinstance(node.value, bytes) and node.value
+        for node in nodes
+    )
+
+
+@pytest.mark.exercise
+def test_leaves_nothing_half_written(script: Script) -> None:
+    """Keep the old file, and no part of the new one, when the body is cut off."""
+    script.load()
+    script.make_file(NAME, OLD)
+    names = {path.name for path in script.folder.iterdir()}
+    for body, announced in ((BODY[:CUT_BYTES], len(BODY)), ([BODY[:CUT_BYTES]], None)):
+        reply = Reply(body, headers=JPEG, announced=announced, hangs_up=True)
+        result = download(script, reply, chunk_size=CHUNK_BYTES)
+        if read(script) != OLD:
+            script.require(KEEPS_WHOLE.search(script.source) is not None, "written in place")
+        script.expect(
+            read(script) == OLD,
+            got=f"{describe_saved(script)}, after the connection broke",
+            expected=f"the old {NAME}, untouched",
+            hint="a broken download destroyed the old file: write under another name beside it, and"
+            " rename it when all is there",
+            line=script.error_line,
+        )
+        script.expect(
+            result.error,
+            got="no exception",
+            expected="an exception",
+            hint="nobody learns that the file is not whole: let the exception through",
+        )
+        left = {path.name for path in script.folder.iterdir()} - names
+        script.expect(
+            not left,
+            got=f"{sorted(left)} beside {NAME}",
+            expected="nothing else",
+            hint="half a file stayed behind: remove it when the download fails",
+            line=script.error_line,
+        )
+
+
+@pytest.mark.exercise
+def test_resumes_an_interrupted_download(script: Script) -> None:
+    """Go on with resume=True where an interrupted call ended."""
+    begun = script.takes(script.find("download_file"), "resume")
+    script.require(begun, "no parameter resume")
+    interrupt(script, NAME)
+    result = download(script, serve_ranges, resume=True)
+    asked = [one.headers["Range"] for one in script.web.received if "Range" in one.headers]
+    script.expect(
+        asked,
+        got="a second request without Range",
+        expected="Range: bytes=...-",
+        hint="all of it was asked for again: keep the part of the first call, and ask for the rest"
+        " with a Range header",
+        line=find_request(script),
+    )
+    script.expect(
+        not result.error,
+        got=f"{describe_end(result)} after a request with Range: {asked[0]}",
+        expected="the whole file, no exception",
+        hint="the second call failed: status 206 is a success, and brings the rest only",
+        line=script.error_line,
+    )
+    script.expect(
+        read(script) == BODY,
+        got=f"{describe_saved(script)}, after a request with Range: {asked[0]}",
+        expected=f"{NAME} with the {len(BODY):,} bytes of the server's file",
+        hint="the rest doesn't fit: ask from the size of the part on, and append what comes",
+        line=find_writing(script),
+    )
+    interrupt(script, "changed.jpg")
+    new = BODY[:-1]
+    result = download(script, Reply(new, headers=JPEG), "changed.jpg", resume=True)
+    script.expect(
+        not result.error and read(script, "changed.jpg") == new,
+        got=describe_error(result.error) if result.error else describe_saved(script, "changed.jpg"),
+        expected=f"changed.jpg with the {len(new):,} bytes that came with status 200",
+        hint="a 200 brings the whole file, not the rest: start over, append only to a 206",
+        line=find_writing(script),
+    )
+
+
+def serve_ranges(request: Received) -> Reply:
+    """Answer with the part that was asked for, or with all of it."""
+    headers = {**VERSION}
+    asked = re.fullmatch(r"bytes=(\d+)-\d*", request.headers.get("Range", ""))
+    if not asked or request.headers.get("If-Range", ETAG) not in (ETAG, DATE):
+        return Reply(BODY, 200, headers)
+    start, size = int(asked[1]), len(BODY)
+    headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+    return Reply(BODY[start:], 206, headers)
+
+
+def interrupt(script: Script, name: str) -> None:
+    """Call download_file with a server that hangs up before the end."""
+    reply = Reply(BODY[:CUT_BYTES], 200, VERSION, len(BODY), hangs_up=True)
+    download(script, reply, name, resume=True, chunk_size=CHUNK_BYTES)
+    script.forget()
