@@ -178,8 +178,8 @@ class Checks:
                 outcome = self.outcomes.get(item)
                 if item.get_closest_marker(level) and outcome and outcome.hint:
                     return f"Next: {get_script(item)} - {outcome.hint}"
-            if level == "chapter" and missing:
-                return f"Next: write {missing[0]}"
+        if missing:
+            return f"Next: write {missing[0]}"
         for item in self.items:
             outcome = self.outcomes.get(item)
             if outcome and outcome.state == "not started":

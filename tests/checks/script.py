@@ -66,7 +66,8 @@ class Stop(BaseException):
 
     def __init__(self, got: str, hint: str) -> None:
         super().__init__(got)
-        self.got, self.hint = got, hint
+        self.got = got
+        self.hint = hint
 
 
 class Sent(NamedTuple):
@@ -141,11 +142,15 @@ class Console(io.TextIOWrapper):
         """A script that closes its stdout closes nothing of ours."""
 
 
+class Waits(Stop):
+    """The script wants to be typed at, now and in each check."""
+
+
 class Keyboard(io.StringIO):
     """Nobody sits there: a script that asks would wait for ever."""
 
     def readline(self, size: int | None = -1, /) -> NoReturn:
-        raise Stop(
+        raise Waits(
             "the script waits for input",
             "the checks can't type: give the value in a variable or as a parameter",
         )
@@ -330,18 +335,16 @@ class Script:
             self.forget()
         return self._module
 
-    def find(self, *names: str, kind: str = "function") -> Any:
-        """Return the first of these names that the script has; the first is the chapter's."""
-        module = self.load()
-        for name in names:
-            if hasattr(module, name):
-                return getattr(module, name)
-        raise Mistake(
-            f"import {self.path.stem}",
-            f"no {kind} named {names[0]}",
-            f"a {kind} named {names[0]}",
-            f"the chapter calls it {names[0]}: write it, or check the spelling",
-        )
+    def find(self, name: str, kind: str = "function") -> Any:
+        """Return what the script has under this name, which the chapter asks for."""
+        if not self.has(name):
+            raise Unusable(
+                f"import {self.path.stem}",
+                f"no {kind} named {name}",
+                f"a {kind} named {name}",
+                f"the chapter calls it {name}: write it, or check the spelling",
+            )
+        return getattr(self.load(), name)
 
     def has(self, name: str) -> bool:
         """Tell whether the script has this name."""

@@ -150,7 +150,7 @@ def guard(root: Path) -> None:
 
 def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
     """Run one check against one script."""
-    from checks.script import Mistake, NotStarted, Script, Stop, Unusable
+    from checks.script import Mistake, NotStarted, Script, Stop, Unusable, Waits
     from checks.web import Web
 
     function = getattr(importlib.import_module(module), check)
@@ -168,7 +168,7 @@ def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
         except NotStarted as reason:
             return Outcome("not started", (str(reason),))
         except (Mistake, Stop) as found:
-            state = "unusable" if isinstance(found, Unusable) else "failed"
+            state = "unusable" if isinstance(found, (Unusable, Waits)) else "failed"
             return describe(script, state, found)
         except BaseException as error:  # of the script's in an unexpected place, or the check's own
             return describe(script, "failed", error)
