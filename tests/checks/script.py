@@ -572,6 +572,8 @@ class Script:
         got, hint, line = describe_error(error), give_hint(error), self.find_line(error)
         if isinstance(error, Stop):
             got, hint = error.got, error.hint
+        elif isinstance(error, UnicodeDecodeError):  # blame who opened it, not who read it
+            line = next((one.line for one in reversed(self.opened) if one.is_text), line)
         elif isinstance(error, SyntaxError):
             got, line = f"{type(error).__name__}: {error.msg}", error.lineno
             hint = f"Python can't read line {line}: look there, and at the line above"
