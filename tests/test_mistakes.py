@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import pytest
@@ -53,53 +56,78 @@ def find_checks(script: str, *levels: str) -> Iterator[str]:
             yield name
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    worker = Worker()
-    yield worker
-    worker.stop()
-
-
-def judge(worker: Worker, script: Path, *levels: str) -> dict[str, Outcome]:
-    """Return what a script's checks say, as far as they can run."""
-    outcomes: dict[str, Outcome] = {}
+def find_failures(worker: Worker, script: Path, *levels: str) -> dict[str, Outcome]:
+    """Return what the checks of a script find, as far as they can run."""
+    failures: dict[str, Outcome] = {}
     for check in find_checks(script.stem, *levels):
-        outcomes[check] = worker.judge(f"checks.test_{script.stem}", check, script)
-        if outcomes[check].state == "unusable":
+        outcome = worker.judge(f"checks.test_{script.stem}", check, script)
+        if outcome.state != "passed":
+            failures[check] = outcome
+        if outcome.state == "unusable":
             break
-    return outcomes
+    return failures
 
 
-def find_failures(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-    return {check: outcome for check, outcome in outcomes.items() if outcome.state != "passed"}
+Judge = Callable[[Path], "dict[str, Outcome]"]
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_typed_from_the_book_passes_the_chapters_checks(
-    script: str, worker: Worker
-) -> None:
-    outcomes = judge(worker, CHAPTER / script, "chapter")
-    assert len(outcomes) >= 3
-    assert not find_failures(outcomes)
+@pytest.fixture(scope="module")
+def judge(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Judge]:
+    """Judge the right and wrong versions that these tests ask for, all processors at it."""
+    workers: SimpleQueue[Worker] = SimpleQueue()
+
+    def judge_ahead(path: Path) -> dict[str, Outcome]:
+        worker = workers.get()
+        try:
+            if path.suffix == ".py":
+                return find_failures(worker, path, "chapter")
+            mistake, script = read_mistake(path), f"{path.parent.name}.py"
+            right = (CHAPTER if mistake.of == "chapter" else ROOT) / script
+            wrong = tmp_path_factory.mktemp(path.stem) / script
+            wrong.write_text(mistake.patch(right.read_text("utf-8")), "utf-8")
+            return find_failures(worker, wrong, *LEVELS[: 1 + (mistake.of == "solution")])
+        finally:
+            workers.put(worker)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for _ in range(os.cpu_count() or 1):
+            workers.put(Worker())
+        wanted = [
+            getattr(item, "callspec").params.get("path")  # noqa: B009 - pytest types it nowhere
+            for item in request.session.items
+            if item.path == Path(__file__)
+        ]
+        judged = {path: pool.submit(judge_ahead, path) for path in wanted if path}
+        yield lambda path: judged[path].result()
+        pool.shutdown(cancel_futures=True)
+    while not workers.empty():
+        workers.get().stop()
 
 
-@pytest.mark.parametrize("path", MISTAKES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_mistake_fails_its_check_with_its_hint(
-    path: Path, worker: Worker, tmp_path: Path
-) -> None:
-    mistake = read_mistake(path)
-    script = f"{path.parent.name}.py"
-    right = (CHAPTER if mistake.of == "chapter" else ROOT) / script
-    wrong = tmp_path / script
-    wrong.write_text(mistake.patch(right.read_text("utf-8")), "utf-8")
-    levels = ["chapter"] if mistake.of == "chapter" else LEVELS
-    outcomes = judge(worker, wrong, *levels)
-    failures = find_failures(outcomes)
+def name_version(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+@pytest.mark.parametrize("path", [CHAPTER / name for name in SCRIPTS], ids=name_version)
+def test_a_script_typed_from_the_book_passes_the_chapters_checks(path: Path, judge: Judge) -> None:
+    assert not judge(path)
+
+
+@pytest.mark.parametrize("path", MISTAKES, ids=name_version)
+def test_a_mistake_fails_its_check_with_its_hint(path: Path, judge: Judge) -> None:
+    mistake, failures = read_mistake(path), judge(path)
     assert {check: outcome.hint for check, outcome in failures.items()} == {
         mistake.check: mistake.hint
     }, "\n".join(map(str, failures.values()))
 
 
-def test_there_are_enough_mistakes() -> None:
-    assert len(MISTAKES) >= 40
-    assert {path.parent.name for path in MISTAKES} == {Path(name).stem for name in SCRIPTS}
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_has_checks_and_mistakes_enough(script: str) -> None:
+    stem = Path(script).stem
+    assert len([*find_checks(stem, "chapter")]) >= 5
+    assert 3 <= len([*find_checks(stem, "exercise")]) <= 5
+    mistakes = [read_mistake(path) for path in MISTAKES if path.parent.name == stem]
+    assert len(mistakes) >= 7
+    assert {mistake.check for mistake in mistakes} <= {*find_checks(stem, *LEVELS)}

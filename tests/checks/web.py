@@ -203,7 +203,7 @@ class Web(ThreadingHTTPServer):
         self.changed = threading.Condition()
 
     def __enter__(self) -> Web:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.002,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
