@@ -147,6 +147,7 @@ class Checks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.is_mine:
+            terminalreporter.ensure_newline()
             terminalreporter.section(f"your scripts in {self.folder}")
             for name in SCRIPTS:
                 self.report_script(terminalreporter, name)

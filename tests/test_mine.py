@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from checks.worker import Worker
 from conftest import ROOT, SCRIPTS
+from test_mistakes import find_checks, read_mistake
 
 pytestmark = pytest.mark.slow
 
@@ -114,29 +116,38 @@ def test_a_script_that_cannot_run_is_told_once(run_pytest: RunPytest, mine: Path
     assert [BROKEN["basic_upload"][1] in (text or "") for text in said].count(True) == 1
 
 
-def test_the_traceback_is_there_for_who_asks(run_pytest: RunPytest, mine: Path) -> None:
-    write(mine, basic_upload="import requests\nprint(1 / 0)\n")
-    brief = run_pytest(f"--mine={mine}", "--level=chapter")
-    assert re.search(
-        r"  called    python basic_upload\.py\n  got       ZeroDivisionError: division by zero\n"
-        r"  expected  a run without a traceback\n  line 2    print\(1 / 0\)\nHint: .+\n",
-        brief.stdout,
-    )
-    assert "Traceback" not in brief.stdout
-    full = run_pytest(f"--mine={mine}", "--level=chapter", "--full-trace")
-    assert "Traceback" in full.stdout
-    assert "ZeroDivisionError" in full.stdout
-
-
-def test_the_chapters_level_leaves_the_exercises_out(run_pytest: RunPytest, mine: Path) -> None:
-    for name in SCRIPTS:
-        shutil.copy(ROOT / "tests" / "chapter" / name, mine)
-    done = run_pytest(f"--mine={mine}", "--level=chapter")
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("##########") == len(SCRIPTS)
+def test_prints_what_the_readme_shows(run_pytest: RunPytest, mine: Path) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = re.findall(r"^\$ uv run pytest --mine=.+\n((?:(?!```).*\n)+)", readme, re.M)
+    mistake = read_mistake(ROOT / "tests/mistakes/streaming_upload/counts_chunk_size.diff")
+    right = (ROOT / "tests/chapter/streaming_upload.py").read_text("utf-8")
+    write(mine, streaming_upload=mistake.patch(right))
+    shutil.copy(ROOT / "basic_upload.py", mine)
     done = run_pytest(f"--mine={mine}")
-    assert "##########" not in done.stdout
-    assert "Next: " in done.stdout
+    want, got = (
+        re.sub(r"([_=])\1+|/\S+/my[_ ]scripts", r"\1", text)  # as wide as the window
+        for text in (*shown, done.stdout)
+    )
+    assert doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS), got
+
+
+def test_the_readme_names_the_check_of_each_exercise() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for script in SCRIPTS:
+        section = readme.partition(f"\n## {script}\n")[2].partition("\n## ")[0]
+        named = re.findall(r"Check:\s+`(test_\w+)`", section)
+        assert named == [*find_checks(Path(script).stem, "exercise")]
+
+
+def test_full_trace_shows_the_traceback_and_the_level_leaves_the_exercises_out(
+    run_pytest: RunPytest, mine: Path
+) -> None:
+    write(mine, basic_upload="import requests\nprint(1 / 0)\n")
+    done = run_pytest(f"--mine={mine}", "--level=chapter", "--full-trace")
+    assert done.stdout.count("Traceback") == 1
+    assert "ZeroDivisionError" in done.stdout
+    count = len([*find_checks("basic_upload", "chapter")])
+    assert f"basic_upload.py              ----------  0/{count} checks" in done.stdout
 
 
 @pytest.mark.parametrize(

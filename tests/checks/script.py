@@ -401,7 +401,7 @@ class Script:
                 module = types.ModuleType("__main__")
                 module.__file__ = str(self.path)
                 patch.setitem(sys.modules, "__main__", module)
-                exec(compile_script(self._source, str(self.path)), module.__dict__)  # noqa: S102
+                exec(compile_script(self._source, str(self.path)), module.__dict__)
             except SystemExit as end:
                 exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
                 if isinstance(end.code, str):

@@ -49,12 +49,9 @@ def call(script: Script, method: str, path: str | Path, **options: object) -> Re
         for name in names
         if re.search(pattern, name.lower())
     ]
-    try:
-        if not wanted or wanted[0] == names[0]:
-            return script.attempt(function, path)
-        return script.attempt(function, **{wanted[0]: path})
-    except SystemExit as end:  # a refusal as well
-        return Result(None, end)
+    if not wanted or wanted[0] == names[0]:
+        return script.attempt(function, path)
+    return script.attempt(function, **{wanted[0]: path})
 
 
 def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:

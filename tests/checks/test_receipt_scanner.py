@@ -33,15 +33,7 @@ Scan = Callable[[str | Reply], Result]  # what the photo says, or what the API a
 
 def find_scan(script: Script, **options: object) -> Scan:
     """Return what scans a photo: the method that posts it and returns a dict with a total."""
-    script.load()
-    if not script.has("ReceiptScanner"):
-        raise Unusable(
-            f"import {script.path.stem}",
-            "no class named ReceiptScanner",
-            "a class named ReceiptScanner",
-            "the chapter calls it ReceiptScanner: write it, or check the spelling",
-        )
-    made = script.attempt(script.find("ReceiptScanner"), KEY, **options)
+    made = script.attempt(script.find("ReceiptScanner", kind="class"), KEY, **options)
     if made.error:
         raise find_trouble(script, made)
     script.make_file(PHOTO)
@@ -68,10 +60,7 @@ def build_scan(script: Script, method: Callable[..., Any], path: str | Path) -> 
         answer = answer_ocr(reply.replace("\n", "\r\n")) if isinstance(reply, str) else reply
         script.web.answer = lambda request: answer
         script.forget()
-        try:
-            result = script.attempt(method, path)
-        except SystemExit as end:
-            result = Result(None, end)
+        result = script.attempt(method, path)
         if isinstance(reply, str):
             lines = " / ".join(reply.replace("\t", " ").splitlines())
             script.called += f", and the photo says: {lines or 'nothing'}"

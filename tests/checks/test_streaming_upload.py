@@ -289,8 +289,7 @@ def test_starts_afresh_after_a_redirect(script: Script) -> None:
     """Send the whole file again when the server answers 307."""
     path = script.make_file("video.bin", TEXT)
     reader = make_reader(script, path, CHUNK_BYTES)
-    for _ in read_chunks(reader, CHUNK_BYTES, limit=len(TEXT)):
-        pass
+    first = read_percents(script, reader)
     script.called = f"{script.called}, for the second time"
     try:
         rewind(reader)
@@ -306,7 +305,7 @@ def test_starts_afresh_after_a_redirect(script: Script) -> None:
     rewind(reader)
     percents = read_percents(script, reader)
     script.expect(
-        max(percents, default=0) <= 100,
+        max(percents, default=0) <= max(first, default=0),
         got=show_percents(percents),
         expected="progress from the start, up to 100 %",
         hint="the second time the count goes on from the first: set it to 0 in __iter__",

@@ -177,13 +177,13 @@ def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
 
 def describe(script: Any, state: str, error: Any) -> Outcome:
     """Return an outcome for the reader: called, got, expected, their own line, the hint."""
-    from checks.script import describe_error, give_hint
+    from checks.script import Stop, describe_error, give_hint
 
     line = getattr(error, "line", None) or script.find_line(error)
     facts = {
         "called": getattr(error, "called", script.called or f"python {script.name}"),
         "got": getattr(error, "got", describe_error(error)),
-        "expected": getattr(error, "expected", ""),
+        "expected": getattr(error, "expected", "an end" if isinstance(error, Stop) else ""),
         f"line {line}": script.show_line(line),
     }
     lines = tuple(f"  {name:<9} {fact}" for name, fact in facts.items() if fact)
