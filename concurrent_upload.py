@@ -84,11 +84,10 @@ def read_file(path: Path) -> bytes:
     """Return a file's bytes; raises ValueError for what `files=` should not be given."""
     if not path.is_file():  # asked before opening: a FIFO would wait for ever
         raise ValueError("not a file" if path.exists() else "no such file")
-    with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
+    if path.stat().st_size > MAX_BYTES:  # files= holds it in memory, once for each worker
         raise ValueError(f"over {MAX_BYTES:,} bytes, use streaming_upload.py")
-    return data
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -> requests.Response:
