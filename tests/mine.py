@@ -6,6 +6,7 @@ against ours where no folder is given.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,7 @@ SCRIPTS = [
 ]
 LEVELS = ("chapter", "exercise")
 BAR_WIDTH = 10
+NOT_STARTED = "not started yet"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,8 +113,8 @@ class Checks:
         if name is None:
             return
         item.fixturenames.remove("script")  # type: ignore[attr-defined]
-        if not (self.folder / name).is_file():
-            pytest.skip("not started yet")
+        if not self.is_started(name):
+            pytest.skip(NOT_STARTED)
         if any(
             get_script(other) == name and outcome.state == "unusable"
             for other, outcome in self.outcomes.items()
@@ -153,14 +155,31 @@ class Checks:
                 self.report_script(terminalreporter, name)
             terminalreporter.write_line(self.say_what_next())
 
+    def is_started(self, name: str) -> bool:
+        path = self.folder / name
+        return path.is_file() and bool(path.read_bytes().strip())
+
+    def say_why_not(self, name: str) -> str:
+        """Return why a script is not started: it may lie there under a name that is almost its."""
+        if (self.folder / name).is_file():
+            return f"{NOT_STARTED}, the file is empty"
+        others = [
+            path.name
+            for path in self.folder.iterdir()
+            if path.is_file() and path.name not in SCRIPTS and not path.name.startswith("test_")
+        ]
+        close = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
+        close += [path.parent.name + "/" + name for path in self.folder.glob(f"*/{name}")]
+        return f"{NOT_STARTED}, but {close[0]} is there" if close else NOT_STARTED
+
     def report_script(self, reporter: pytest.TerminalReporter, name: str) -> None:
         """Write a script's line: `basic_upload.py   #####-----  5/9 checks`."""
         checks = [item for item in self.items if get_script(item) == name]
         done = sum(self.outcomes.get(item) == self.passed for item in checks)
-        is_there = (self.folder / name).is_file()
+        is_there = self.is_started(name)
         filled = BAR_WIDTH * done // max(len(checks), 1)
         bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-        says = f"{done}/{len(checks)} checks" if is_there else "not started yet"
+        says = f"{done}/{len(checks)} checks" if is_there else self.say_why_not(name)
         if not checks and is_there:
             return  # another was asked for
         colour = "green" if done == len(checks) else "yellow"
@@ -170,15 +189,18 @@ class Checks:
 
     def say_what_next(self) -> str:
         """Return one line: what to mend, to write or to try now."""
-        there = [name for name in SCRIPTS if (self.folder / name).is_file()]
+        there = [name for name in SCRIPTS if self.is_started(name)]
         missing = [name for name in SCRIPTS if name not in there]
-        if not there:
+        almost = [name for name in missing if self.say_why_not(name) != NOT_STARTED]
+        if not there and not almost:
             return f"Nothing started yet: write {SCRIPTS[0]} there, and run this again"
         for level in LEVELS:
             for item in self.items:
                 outcome = self.outcomes.get(item)
                 if item.get_closest_marker(level) and outcome and outcome.hint:
                     return f"Next: {get_script(item)} - {outcome.hint}"
+        if almost:
+            return f"Next: {almost[0]} is {self.say_why_not(almost[0])}"
         if missing:
             return f"Next: write {missing[0]}"
         for item in self.items:

@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from checks.worker import Worker
+from checks.worker import Outcome, Worker
 from conftest import ROOT, SCRIPTS
 from test_mistakes import find_checks, read_mistake
 
@@ -51,6 +51,15 @@ def mine(tmp_path: Path) -> Path:
 def write(folder: Path, **scripts: str) -> None:
     for name, text in scripts.items():
         (folder / f"{name}.py").write_text(text, "utf-8")
+
+
+def test_a_script_under_almost_its_name_is_told(run_pytest: RunPytest, mine: Path) -> None:
+    (mine / "download_file.py").touch()
+    (mine / "basic-upload.py").touch()
+    done = run_pytest(f"--mine={mine}")
+    assert re.search(r"basic_upload.py +-+  not started yet, but basic-upload.py is", done.stdout)
+    assert re.search(r"download_file.py +-+  not started yet, the file is empty", done.stdout)
+    assert "Next: basic_upload.py is not started yet, but basic-upload.py is" in done.stdout
 
 
 def test_an_empty_folder_is_no_failure(run_pytest: RunPytest, mine: Path) -> None:
@@ -196,15 +205,62 @@ def test_a_script_reaches_neither_the_readers_files_nor_other_programs(
     assert {path: path.read_bytes() for path in mine.iterdir()} == before
 
 
-def test_a_script_that_never_ends_is_stopped_and_the_next_one_is_checked(tmp_path: Path) -> None:
-    write(tmp_path, basic_upload="while True:\n    pass\n")
-    worker = Worker(limit_seconds=1)
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.stop()
+
+
+def judge(worker: Worker, folder: Path, script: str | bytes) -> Outcome:
+    """Return what the first check says of a basic_upload.py in this folder."""
+    path = folder / "basic_upload.py"
+    path.write_bytes(script if isinstance(script, bytes) else script.encode())
     module, check = "checks.test_basic_upload", "test_opens_the_file_in_binary_mode"
-    try:
-        outcome = worker.judge(module, check, tmp_path / "basic_upload.py")
-        assert outcome.state == "unusable"
-        assert "didn't end within 1 s" in str(outcome)
-        worker.limit_seconds = 20
-        assert worker.judge(module, check, ROOT / "basic_upload.py").state == "passed"
-    finally:
-        worker.stop()
+    return worker.judge(module, check, path)
+
+
+def test_a_script_that_never_ends_is_stopped_and_the_next_one_is_checked(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "limit_seconds", 1)
+        outcome = judge(worker, tmp_path, "import time\nwhile True:\n    pass\n")
+    assert outcome.state == "unusable"
+    assert re.search(r"didn't end within 1 s\n  line [23] ", str(outcome))
+    assert judge(worker, tmp_path, (ROOT / "basic_upload.py").read_bytes()).state == "passed"
+
+
+UPLOAD = """
+import requests
+with open("photo.jpg", "rb") as file:
+    print(requests.post(URL, files={"file": file}, timeout=5))
+"""
+
+
+def test_a_script_may_import_what_lies_beside_it(worker: Worker, tmp_path: Path) -> None:
+    """A helper module, and a script of the reader's with the name of one of ours."""
+    (tmp_path / "helper.py").write_text("import download_file\nURL = download_file.URL\n", "utf-8")
+    (tmp_path / "download_file.py").write_text("URL = 'https://httpbin.org/post'\n", "utf-8")
+    assert str(judge(worker, tmp_path, f"from helper import URL\n{UPLOAD}")) == ""
+    (tmp_path / "download_file.py").write_text("URL = (\n", "utf-8")
+    outcome = judge(worker, tmp_path, f"from helper import URL\n{UPLOAD}")
+    assert "Python can't read line 1 of download_file.py" in outcome.hint
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        (b"\xef\xbb\xbfURL = 'https://httpbin.org/post'\r\n" + UPLOAD.encode(), ""),
+        ("name = 'é'\n".encode("latin-1"), "save the script as UTF-8"),
+        ("name = 'e'\n".encode("utf-16"), "save the script as UTF-8"),
+        (b"path = 'C:\\Users\\me'\n", "write / instead"),
+        (b"if 1:\n\tx = 1\n        y = 2\n", "indent with four spaces"),
+        (b"import requests\nrequests.post('photo.jpg')\n", "this is no URL"),
+        (b"class A:\n    def f(x):\n        pass\nA().f(1)\n", "the first is self"),
+        (b"print(None.text)\n", "this is None"),
+    ],
+)
+def test_the_hint_names_the_cause(script: bytes, hint: str, worker: Worker, tmp_path: Path) -> None:
+    assert hint in judge(worker, tmp_path, script).hint
+    assert bool(hint) == (judge(worker, tmp_path, script).state == "unusable")

@@ -6,6 +6,8 @@ import ast
 import builtins
 import contextlib
 import functools
+import importlib
+import importlib.util
 import inspect
 import io
 import itertools
@@ -29,12 +31,15 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from PIL import Image, ImageFile
+from requests import exceptions
 from requests.adapters import HTTPAdapter
 
 from checks.web import Web, draw_picture
 
 MAX_REQUESTS = 40  # of one call: who sends more never stops
 NOTHING_OUT = "the checks let nothing out"
+NOT_YOURS = "the checks write in their own folder only"
+ROOT = Path(__file__).resolve().parents[2]
 MAX_VALUE = 160  # letters of a value in a report
 
 
@@ -203,29 +208,62 @@ def shorten_text(text: str, limit: int = MAX_VALUE) -> str:
     return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 
-ERROR_HINTS: list[tuple[type[BaseException], str]] = [
+ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
     (UnicodeDecodeError, "the file was opened in text mode: open it with 'rb'"),
     (NameError, "a name is not defined: is it misspelt, or is an import missing?"),
-    (ModuleNotFoundError, "a module is not installed: the chapter needs requests and Pillow only"),
+    (
+        ModuleNotFoundError,
+        "a module is not installed: the chapter needs requests and Pillow only; put a module of"
+        " your own beside the script",
+    ),
     (ImportError, "an import fails: is the name misspelt?"),
     (FileNotFoundError, "the path leads nowhere: use the path that was given, as it was given"),
     (AttributeError, "this kind of value has no such attribute: is it misspelt?"),
     (SystemExit, "let functions return or raise: don't end the process"),
     (KeyError, "not every answer holds this key: look at the whole answer first"),
     (IndexError, "there may be nothing in this list: ask before you take the first"),
-    (TypeError, "the call and the function don't fit: compare the parameters"),
+    (TypeError, "a value of another type is needed here: look at what this line works with"),
     (requests.HTTPError, "servers do fail: handle the status, don't let it end the script"),
     (requests.Timeout, "servers do hang: handle the timeout, don't let it end the script"),
+    (
+        (exceptions.MissingSchema, exceptions.InvalidSchema, exceptions.InvalidURL),
+        "this is no URL: is something else passed where the URL belongs?",
+    ),
     (requests.RequestException, "networks do fail: handle this error, don't let it end the script"),
     (RecursionError, "a function calls itself without end"),
     (MemoryError, "all of a large file was held in memory: work in chunks"),
 ]
 
+MESSAGE_HINTS = [  # where the words say more than the kind of exception
+    (NOTHING_OUT, "the checks answer what goes through requests: send it with that"),
+    ("start no other programs", "leave this line out: the chapter needs no other program"),
+    (
+        rf"{NOT_YOURS}|change no file of yours",
+        "the script has a folder of its own here: use names without a folder",
+    ),
+    (r"NoneType\b", "this is None: does the function that made it return its result?"),
+    (
+        r"\w\(\) takes no arguments",
+        "the class has no __init__ for these: is it misspelt? Write two underscores on each side",
+    ),
+    (
+        r"\w\.\w+\(\) takes \d+ positional",
+        "the call and the method don't fit: compare the parameters, of which the first is self",
+    ),
+    (
+        r"(positional|keyword|required) (only )?argument|multiple values for",
+        "the call and the function don't fit: compare the parameters",
+    ),
+    (r"or iterable\. Instead", "this can't be iterated: is __iter__ misspelt?"),
+    (r"closed file", "the file was closed before it was used: close it at the end"),
+]
+
 
 def give_hint(error: BaseException) -> str:
     """Return what usually stands behind an exception."""
-    if NOTHING_OUT in str(error):
-        return "the checks answer what goes through requests: send it with that"
+    for pattern, hint in MESSAGE_HINTS:
+        if re.search(pattern, str(error)):
+            return hint
     for kind, hint in ERROR_HINTS:
         if isinstance(error, kind):
             return hint
@@ -248,6 +286,12 @@ USUAL_VALUES: list[tuple[str, object]] = [
     (r"type|mime", "application/octet-stream"),
     (r"name|field|title|caption|description", "sample"),
 ]
+
+
+def find_usual_value(name: str) -> object:
+    """Return what a parameter of this name usually gets, None where nobody knows."""
+    return next((value for words, value in USUAL_VALUES if re.search(words, name.lower())), None)
+
 
 EXTENSIONS = "jpe?g|png|gif|webp|pdf|txt|csv|md|json|docx|zip|mp4|mov|avi|mkv|mp3|wav|bin|dat|heic"
 FILE_NAME = re.compile(rf"[\w .()\-/\\]*[\w)]\.({EXTENSIONS})", re.IGNORECASE)
@@ -272,7 +316,7 @@ def make_sample(extension: str) -> bytes:
 def find_file_names(source: str) -> set[str]:
     """Return the names of files that a script mentions, "doc{number}.txt" with each digit."""
     names: set[str] = set()
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 names.add(node.value)
@@ -288,7 +332,13 @@ def find_file_names(source: str) -> set[str]:
 
 @functools.lru_cache(maxsize=64)
 def parse_script(source: bytes) -> ast.Module:
-    return ast.parse(source)
+    try:
+        return ast.parse(importlib.util.decode_source(source))  # as Python itself reads a script
+    except ValueError as error:
+        line = None
+        if isinstance(error, UnicodeDecodeError):
+            line = source.count(b"\n", 0, error.start) + 1
+        raise SyntaxError("this is not UTF-8", (None, line, None, None)) from None
 
 
 def compile_script(source: bytes, name: str) -> types.CodeType:
@@ -306,6 +356,7 @@ class Script:
 
     def __init__(self, source: Path, folder: Path, web: Web) -> None:
         self.name = source.name
+        self.home = source.parent
         self.path = folder / source.name
         self.folder = folder
         self.web = web
@@ -317,9 +368,10 @@ class Script:
         self.called = ""
         self.error_line: int | None = None
         self._module: types.ModuleType | None = None
+        self._end_line: int | None = None  # where it ends itself while it is imported
         self._source = source.read_bytes()
         self.path.write_bytes(self._source)
-        self.source = self._source.decode("utf-8", "replace")
+        self.source = self._source.decode("utf-8-sig", "replace")
 
     # ------------------------------------------------------------------ what the script has
 
@@ -329,10 +381,11 @@ class Script:
             module = types.ModuleType(self.path.stem)
             module.__file__ = str(self.path)
             sys.modules[module.__name__] = module
+            self._import_own_modules()
             try:
                 exec(compile_script(self._source, str(self.path)), module.__dict__)
-            except SystemExit:
-                pass  # what is defined above it can be checked
+            except SystemExit as end:
+                self._end_line = self.find_line(end)  # what is defined above it can be checked
             except BaseException as error:
                 self.called = f"import {self.path.stem}"
                 self._raise_unusable(error)
@@ -343,11 +396,15 @@ class Script:
     def find(self, name: str, kind: str = "function") -> Any:
         """Return what the script has under this name, which the chapter asks for."""
         if not self.has(name):
+            hint = f"the chapter calls it {name}: write it, or check the spelling"
+            if self._end_line:
+                hint = f"the script ends in this line, before there is a {name}: leave it out"
             raise Unusable(
                 f"import {self.path.stem}",
                 f"no {kind} named {name}",
                 f"a {kind} named {name}",
-                f"the chapter calls it {name}: write it, or check the spelling",
+                hint,
+                self._end_line,
             )
         return getattr(self.load(), name)
 
@@ -393,6 +450,7 @@ class Script:
         """Run the script as `python SCRIPT ARGUMENT ...` in its folder, and return what came."""
         arguments_ = [str(argument) for argument in arguments]
         self.called = " ".join(["python", self.name, *arguments_])
+        self._import_own_modules()
         self.forget()
         exit_code, error = 0, None
         with pytest.MonkeyPatch.context() as patch:
@@ -489,7 +547,11 @@ class Script:
 
     def make_mentioned_files(self) -> None:
         """Lay a sample at each file that the script mentions."""
-        for name in find_file_names(self.source):
+        texts = [self.source]
+        for module in self._find_own_modules():
+            with contextlib.suppress(OSError):
+                texts.append((self.home / f"{module}.py").read_text("utf-8", "replace"))
+        for name in {name for text in texts for name in find_file_names(text)}:
             path = (self.folder / name.replace("\\", "/")).resolve()
             if path.is_relative_to(self.folder.resolve()) and not path.exists():
                 with contextlib.suppress(OSError):
@@ -545,10 +607,9 @@ class Script:
             (one for one in parameters if one.kind is one.KEYWORD_ONLY),
         ):
             if one.default is one.empty and one.name not in options:
-                for pattern, value in USUAL_VALUES:
-                    if re.search(pattern, one.name.lower()):
-                        options[one.name] = value
-                        break
+                value = find_usual_value(one.name)
+                if value is not None:
+                    options[one.name] = value
         return arguments, options
 
     def _show_call(
@@ -583,11 +644,42 @@ class Script:
         elif isinstance(error, UnicodeDecodeError):  # blame who opened it, not who read it
             line = next((one.line for one in reversed(self.opened) if one.is_text), line)
         elif isinstance(error, SyntaxError):
-            got, line = f"{type(error).__name__}: {error.msg}", error.lineno
-            hint = f"Python can't read line {line}: look there, and at the line above"
+            got, place = f"{type(error).__name__}: {error.msg}", f"line {error.lineno}"
+            if error.filename and Path(error.filename).is_file():  # of what it imports
+                place += f" of {Path(error.filename).name}"
+            else:
+                line = error.lineno
+            hint = f"Python can't read {place}: look there, and at the line above"
+            if "unicodeescape" in got:
+                hint = "a backslash in a path means something else to Python: write / instead"
+            elif isinstance(error, TabError):
+                hint = "tabs and spaces are mixed: indent with four spaces"
+            elif error.lineno is None or "not UTF-8" in got:
+                hint = "Python can't read these letters: save the script as UTF-8"
         raise Unusable(self.called, got, "a run without a traceback", hint, line) from error
 
     # ------------------------------------------------------------------ the stage
+
+    def _find_own_modules(self) -> list[str]:
+        """Return what the script imports from the reader's folder."""
+        names: list[str] = []
+        with contextlib.suppress(SyntaxError, RecursionError, MemoryError):
+            for node in ast.walk(parse_script(self._source)):
+                if isinstance(node, ast.Import):
+                    names += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names.append(str(node.module))
+        return [name for name in names if self._is_beside(name.partition(".")[0])]
+
+    def _import_own_modules(self) -> None:
+        """Let the scripts that this one imports run now: what they send is not this one's."""
+        for name in self._find_own_modules():
+            with contextlib.suppress(BaseException):  # the script's own import raises it again
+                importlib.import_module(name)
+
+    def _is_beside(self, module: str) -> bool:
+        """Tell whether a module lies beside the reader's script."""
+        return (self.home / f"{module}.py").is_file() or (self.home / module).is_dir()
 
     def _open(self, file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
         opened = self._real_open(file, mode, *rest, **options)
@@ -666,7 +758,8 @@ class Script:
             patch.setattr(sys, "stderr", self.console)
             patch.setattr(sys, "stdin", Keyboard())
             patch.setattr(sys, "argv", [str(self.path)])
-            patch.setattr(sys, "path", [str(self.folder), *sys.path])
+            others = [path for path in sys.path if path != str(ROOT)]  # else they import ours
+            patch.setattr(sys, "path", [str(self.folder), str(self.home), *others])
             patch.setattr(tempfile, "tempdir", str(self.folder))
             patch.setattr(logging.root, "handlers", [])  # else the first script keeps the console
             patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # scripts set these
@@ -681,7 +774,7 @@ class Script:
                 yield self
             finally:
                 for name in {*sys.modules} - before:
-                    if getattr(sys.modules[name], "__file__", None) == str(self.path):
+                    if name == self.path.stem or self._is_beside(name.partition(".")[0]):
                         del sys.modules[name]
                 for opened in self.opened:
                     with contextlib.suppress(Exception):

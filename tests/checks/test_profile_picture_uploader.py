@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from checks.script import Mistake, Result, Script, Unusable, give_hint, shorten
+from checks.script import Mistake, Result, Script, Unusable, find_usual_value, give_hint, shorten
 from checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
 
 LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
@@ -32,15 +32,19 @@ def make(script: Script, **options: object) -> Any:
     except Mistake as error:
         if options:
             raise
-        raise Unusable(error.called, error.got, error.expected, error.hint, error.line) from None
+        hint = error.hint
+        if "__init__() missing" in error.got:
+            hint = "an uploader is made before there is a file: let its methods take the path"
+        raise Unusable(error.called, error.got, error.expected, hint, error.line) from None
 
 
 def call(script: Script, method: str, path: str | Path, **options: object) -> Result:
     """Call a method of a new uploader with a path, wherever its parameter for one stands."""
     function = getattr(make(script, **options), method)
+    parameters = inspect.signature(function).parameters
     names = [
         name
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
     wanted = [
@@ -49,9 +53,21 @@ def call(script: Script, method: str, path: str | Path, **options: object) -> Re
         for name in names
         if re.search(pattern, name.lower())
     ]
-    if not wanted or wanted[0] == names[0]:
-        return script.attempt(function, path)
-    return script.attempt(function, **{wanted[0]: path})
+    unknown = [  # a file or a user, in the reader's language
+        name
+        for name in names
+        if parameters[name].default is inspect.Parameter.empty and find_usual_value(name) is None
+    ]
+    result = Result(None, None)
+    for target in wanted[:1] or unknown or names[:1] or [""]:
+        others = {name: "42" for name in unknown if name != target}
+        if target in ("", *names[:1]):
+            result = script.attempt(function, path, **others)
+        else:
+            result = script.attempt(function, **{target: path}, **others)
+        if script.web.received:
+            break
+    return result
 
 
 def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:

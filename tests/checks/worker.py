@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
+import types
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -61,10 +63,13 @@ class Worker:
         if not self.process:
             self.start()
         try:
-            self.connection.send((module, check, str(script)))
-            if self.connection.poll(self.limit_seconds):
-                outcome: Outcome = self.connection.recv()
-                return outcome
+            self.connection.send((module, check, str(script), self.limit_seconds))
+            line = ""
+            if self.connection.poll(self.limit_seconds + 1):
+                answer: Outcome | str = self.connection.recv()
+                if isinstance(answer, Outcome):
+                    return answer
+                line = answer
             self.stop()
             got = f"the script didn't end within {self.limit_seconds:g} s"
             hint = "something in it waits for ever: a loop without an end, or a request"
@@ -73,8 +78,9 @@ class Worker:
             got = f"the script ended Python itself, with exit code {self.process.exitcode}"
             hint = "let functions return or raise: don't end the process"
             self.stop()
-        lines = (f"  called    python {script.name}", f"  got       {got}")
-        return Outcome("unusable", lines, hint)
+            line = ""
+        lines = (f"  called    python {script.name}", f"  got       {got}", line)
+        return Outcome("unusable", tuple(filter(None, lines)), hint)
 
 
 def serve(connection: Connection, folder: str) -> None:
@@ -88,8 +94,29 @@ def serve(connection: Connection, folder: str) -> None:
     connection.send("ready")
     with contextlib.suppress(EOFError, OSError):
         while True:
-            module, check, script = connection.recv()
-            connection.send(run_check(module, check, Path(script), root))
+            module, check, script, limit = connection.recv()
+            source = Path(script)
+            late = threading.Timer(limit, tell_place, (connection, source, root))
+            late.daemon = True
+            late.start()
+            outcome = run_check(module, check, source, root)
+            late.cancel()
+            late.join()
+            connection.send(outcome)
+
+
+def tell_place(connection: Connection, source: Path, root: Path) -> None:
+    """Send the line of a report that says where the script is now, "" where nobody knows."""
+    place = ""
+    frame: types.FrameType | None = sys._current_frames()[threading.main_thread().ident or 0]
+    while frame:
+        path = Path(frame.f_code.co_filename)
+        if path.name == source.name and path.is_relative_to(root):
+            lines = source.read_text("utf-8", "replace").splitlines()
+            place = f"  {f'line {frame.f_lineno}':<9} {lines[frame.f_lineno - 1].strip()[:160]}"
+            break
+        frame = frame.f_back
+    connection.send(place)
 
 
 # What changes files: the places of each path, and of the folder's descriptor that it may be in.
@@ -115,7 +142,7 @@ def guard(root: Path) -> None:
 
     That is for accidents: who wants to get past it can.
     """
-    from checks.script import NOTHING_OUT
+    from checks.script import NOT_YOURS, NOTHING_OUT
 
     def is_ours(path: Any, folder: object = None) -> bool:
         if isinstance(path, int):
@@ -129,7 +156,7 @@ def guard(root: Path) -> None:
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(args[2], int) and args[2] & WRITES:
             if not is_ours(args[0]):
-                raise PermissionError(f"the checks write in their own folder only: {args[0]!r}")
+                raise PermissionError(f"{NOT_YOURS}: {args[0]!r}")
         elif event in CHANGES:
             for path, folder in CHANGES[event]:
                 if not is_ours(args[path], args[folder] if 0 <= folder < len(args) else None):
@@ -177,14 +204,14 @@ def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
 
 def describe(script: Any, state: str, error: Any) -> Outcome:
     """Return an outcome for the reader: called, got, expected, their own line, the hint."""
-    from checks.script import Stop, describe_error, give_hint
+    from checks.script import Stop, describe_error, give_hint, shorten_text
 
     line = getattr(error, "line", None) or script.find_line(error)
     facts = {
         "called": getattr(error, "called", script.called or f"python {script.name}"),
         "got": getattr(error, "got", describe_error(error)),
         "expected": getattr(error, "expected", "an end" if isinstance(error, Stop) else ""),
-        f"line {line}": script.show_line(line),
+        f"line {line}": shorten_text(script.show_line(line)),
     }
     lines = tuple(f"  {name:<9} {fact}" for name, fact in facts.items() if fact)
     hint = getattr(error, "hint", None) or give_hint(error)
