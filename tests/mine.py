@@ -91,6 +91,11 @@ class Checks:
         self.passed = Outcome("passed")
         self.items: list[pytest.Item] = []
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Our scripts have quicker tests of their own."""
+        if get_script(item) and not self.is_mine:
+            item.add_marker("slow")
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep what was asked for, in the order of the chapter."""

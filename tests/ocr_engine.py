@@ -6,6 +6,7 @@ which way up the picture is, is decided here.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import threading
@@ -31,6 +32,7 @@ CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]
 FULL_WIDTH = re.compile("[\u3000\uff01-\uff60\uffe0-\uffe6]")
 
 Point = tuple[float, float]
+_known: dict[bytes, list[TextBox]] = {}  # a photo that is sent again is not read again
 _engine_lock = threading.Lock()
 
 
@@ -101,8 +103,15 @@ def read_picture(picture: Image.Image, *, keep_cjk: bool, find_orientation: bool
 
 def recognize(picture: Image.Image) -> list[TextBox]:
     """Return every strip the engine finds; one picture at a time, it uses all cores."""
+    key = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
     with _engine_lock:
-        result = _engine()(picture)
+        if key not in _known:
+            _known[key] = find_strips(picture)
+        return _known[key]
+
+
+def find_strips(picture: Image.Image) -> list[TextBox]:
+    result = _engine()(picture)
     if not isinstance(result, RapidOCROutput) or result.boxes is None:
         return []
     strips = zip(result.boxes.tolist(), result.txts or (), result.scores or (), strict=True)

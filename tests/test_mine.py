@@ -178,33 +178,6 @@ def test_a_space_instead_of_the_equals_sign_is_told(run_pytest: RunPytest, mine:
     assert f"write --mine={mine}, with the equals sign" in done.stderr or "pip" in done.stderr
 
 
-def test_a_script_reaches_neither_the_readers_files_nor_other_programs(
-    run_pytest: RunPytest, mine: Path
-) -> None:
-    kept = mine / "kept.txt"
-    kept.write_text("kept", "utf-8")
-    attempts = [
-        f"open({str(kept)!r}, 'w')",
-        f"os.remove({str(kept)!r})",
-        f"shutil.rmtree({str(mine)!r})",
-        f"pathlib.Path({str(mine)!r}, 'new.txt').touch()",
-        f"os.rename({str(kept)!r}, 'here.txt')",
-        f"subprocess.run(['rm', {str(kept)!r}])",
-        f"os.system('rm {kept}')",
-        "socket.create_connection(('192.0.2.1', 80), 1)",
-    ]
-    lines = ["import os, pathlib, shutil, socket, subprocess", "refused = 0"]
-    for attempt in attempts:
-        lines += ["try:", f"    {attempt}", "except PermissionError:", "    refused += 1"]
-    lines += ["open('own.txt', 'w').close()", "os.remove('own.txt')"]  # here it may
-    lines += ["os.makedirs('a/b')", "shutil.rmtree('a')", "raise ValueError(refused)"]
-    write(mine, basic_upload="\n".join(lines))
-    before = {path: path.read_bytes() for path in mine.iterdir()}
-    done = run_pytest(f"--mine={mine}", "--level=chapter")
-    assert f"ValueError: {len(attempts)}\n" in done.stdout, done.stdout
-    assert {path: path.read_bytes() for path in mine.iterdir()} == before
-
-
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     worker = Worker()
@@ -229,6 +202,32 @@ def test_a_script_that_never_ends_is_stopped_and_the_next_one_is_checked(
     assert outcome.state == "unusable"
     assert re.search(r"didn't end within 1 s\n  line [23] ", str(outcome))
     assert judge(worker, tmp_path, (ROOT / "basic_upload.py").read_bytes()).state == "passed"
+
+
+def test_a_script_reaches_neither_the_readers_files_nor_other_programs(
+    worker: Worker, mine: Path
+) -> None:
+    kept = mine / "kept.txt"
+    kept.write_text("kept", "utf-8")
+    attempts = [
+        f"open({str(kept)!r}, 'w')",
+        f"os.remove({str(kept)!r})",
+        f"shutil.rmtree({str(mine)!r})",
+        f"pathlib.Path({str(mine)!r}, 'new.txt').touch()",
+        f"os.rename({str(kept)!r}, 'here.txt')",
+        f"subprocess.run(['rm', {str(kept)!r}])",
+        f"os.system('rm {kept}')",
+        "socket.create_connection(('192.0.2.1', 80), 1)",
+    ]
+    lines = ["import os, pathlib, shutil, socket, subprocess", "refused = 0"]
+    for attempt in attempts:
+        lines += ["try:", f"    {attempt}", "except PermissionError:", "    refused += 1"]
+    lines += ["open('own.txt', 'w').close()", "os.remove('own.txt')"]  # here it may
+    lines += ["os.makedirs('a/b')", "shutil.rmtree('a')", "raise ValueError(refused)"]
+    outcome = judge(worker, mine, "\n".join(lines))
+    assert f"ValueError: {len(attempts)}\n" in str(outcome)
+    assert kept.read_text("utf-8") == "kept"
+    assert sorted(path.name for path in mine.iterdir()) == ["basic_upload.py", "kept.txt"]
 
 
 UPLOAD = """

@@ -75,7 +75,7 @@ Judge = Callable[[Path], "dict[str, Outcome]"]
 def judge(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Judge]:
-    """Judge the right and wrong versions that these tests ask for, all processors at it."""
+    """Judge the right and wrong versions that these tests ask for, all at once."""
     workers: SimpleQueue[Worker] = SimpleQueue()
 
     def judge_ahead(path: Path) -> dict[str, Outcome]:
@@ -91,8 +91,9 @@ def judge(
         finally:
             workers.put(worker)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in range(os.cpu_count() or 1):
+    count = 1 + (os.cpu_count() or 1)  # one more: a few wait
+    with ThreadPoolExecutor(count) as pool:
+        for _ in range(count):
             workers.put(Worker())
         wanted = [
             getattr(item, "callspec").params.get("path")  # noqa: B009 - pytest types it nowhere
