@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from offline import PracticeServer
+from verdicts import Verdicts
 
 pytest_plugins = ["mine"]  # where the project is not installed, pytest doesn't know it yet
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +61,21 @@ def server() -> Iterator[PracticeServer]:
     """A practice server on loopback, one for all tests; its `url` says where."""
     with PracticeServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verdicts(
+    no_network: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Verdicts]:
+    """Judge what test_mistakes.py will ask for, from the start."""
+    verdicts = Verdicts(tmp_path_factory.mktemp("verdicts"))
+    for item in request.session.items:
+        if item.path.name == "test_mistakes.py" and isinstance(item, pytest.Function):
+            path = getattr(item, "callspec").params.get("path")  # noqa: B009 - it has no type
+            if path:
+                verdicts.begin(path)
+    yield verdicts
+    verdicts.stop()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from checks.worker import Outcome, Worker
 from conftest import ROOT, SCRIPTS
-from test_mistakes import find_checks, read_mistake
+from verdicts import find_checks, read_mistake
 
 pytestmark = pytest.mark.slow
 
