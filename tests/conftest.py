@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from offline import PracticeServer
 from verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from offline import PracticeServer
 
 pytest_plugins = ["mine"]  # where the project is not installed, pytest doesn't know it yet
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +61,8 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[PracticeServer]:
     """A practice server on loopback, one for all tests; its `url` says where."""
+    from offline import PracticeServer  # takes its time, which `--mine` has no use for
+
     with PracticeServer() as server:
         yield server
 

@@ -14,7 +14,7 @@ from test_project import find_bounds
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def base() -> Iterator[str]:
     with script.start_server() as base:
         yield base
