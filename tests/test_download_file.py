@@ -442,7 +442,7 @@ def test_a_body_that_stalls_is_incomplete(target: Path) -> None:
     with Replies() as server:
         server.replies = iter([server.stall(*cut(60_000))])
         with pytest.raises(IncompleteDownload):
-            download_file(server.url, target, timeout=(5, 3))
+            download_file(server.url, target, timeout=(5, 2))
     check_old_file(target.parent, target)
 
 
