@@ -69,15 +69,15 @@ def test_an_empty_folder_is_no_failure(run_pytest: RunPytest, mine: Path) -> Non
     assert "Nothing started yet: write basic_upload.py there" in done.stdout
 
 
-def test_our_six_scripts_pass_every_check(run_pytest: RunPytest, mine: Path) -> None:
+def test_six_green_lines_for_who_passes_every_check(run_pytest: RunPytest, mine: Path) -> None:
     for name in SCRIPTS:
         shutil.copy(ROOT / name, mine)
-    done = run_pytest(f"--mine={mine}", "--color=yes")
+    # A check of each; all the others are run against our scripts by checks/ itself.
+    done = run_pytest(f"--mine={mine}", "--color=yes", "-k", "timeout")
     assert done.returncode == 0, done.stdout
     for name in SCRIPTS:
-        line = re.search(rf"{name} +\x1b\[32m#{{10}}\x1b\[0m  (\d+)/(\d+) checks\n", done.stdout)
-        assert line, done.stdout
-        assert int(line[1]) == int(line[2]) >= 8
+        line = rf"{name} +\x1b\[32m#{{10}}\x1b\[0m  1/1 checks\n"
+        assert re.search(line, done.stdout), done.stdout
     assert "All checks pass" in done.stdout
     assert sorted(path.name for path in mine.iterdir()) == sorted(SCRIPTS)  # nothing is left there
 

@@ -341,6 +341,19 @@ def parse_script(source: bytes) -> ast.Module:
         raise SyntaxError("this is not UTF-8", (None, line, None, None)) from None
 
 
+@functools.lru_cache(maxsize=64)
+def find_imports(source: bytes) -> list[str]:
+    """Return the names of the modules that a script imports."""
+    names: list[str] = []
+    with contextlib.suppress(SyntaxError):
+        for node in ast.walk(parse_script(source)):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.append(str(node.module))
+    return names
+
+
 def compile_script(source: bytes, name: str) -> types.CodeType:
     """Return the code of a script; each check has it under another path."""
     return compile(parse_script(source), name, "exec", dont_inherit=True)
@@ -367,6 +380,7 @@ class Script:
         self.patience = 10.0  # seconds that a request waits at most, whatever its timeout
         self.called = ""
         self.error_line: int | None = None
+        self.max_requests = MAX_REQUESTS
         self._module: types.ModuleType | None = None
         self._end_line: int | None = None  # where it ends itself while it is imported
         self._source = source.read_bytes()
@@ -662,13 +676,7 @@ class Script:
 
     def _find_own_modules(self) -> list[str]:
         """Return what the script imports from the reader's folder."""
-        names: list[str] = []
-        with contextlib.suppress(SyntaxError, RecursionError, MemoryError):
-            for node in ast.walk(parse_script(self._source)):
-                if isinstance(node, ast.Import):
-                    names += [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and not node.level:
-                    names.append(str(node.module))
+        names = find_imports(self._source)
         return [name for name in names if self._is_beside(name.partition(".")[0])]
 
     def _import_own_modules(self) -> None:
@@ -730,8 +738,6 @@ class Script:
         response.request = request
         response.url = address
         return response
-
-    max_requests = MAX_REQUESTS
 
     def _shorten_timeout(self, timeout: Any) -> tuple[float, float]:
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)

@@ -144,12 +144,17 @@ def guard(root: Path) -> None:
     """
     from checks.script import NOT_YOURS, NOTHING_OUT
 
+    inside: set[tuple[int, int]] = set()  # the folders in `root`, as the system numbers them
+
     def is_ours(path: Any, folder: object = None) -> bool:
         if isinstance(path, int):
             return True  # open already
         if isinstance(folder, int) and folder >= 0:
-            inside = [one for one, _, _ in os.walk(root)]
-            return any(os.path.samestat(Path(one).stat(), os.fstat(folder)) for one in inside)
+            place = os.fstat(folder)
+            if (place.st_dev, place.st_ino) not in inside:
+                found = (Path(one).stat() for one, _, _ in os.walk(root))
+                inside.update((one.st_dev, one.st_ino) for one in found)
+            return (place.st_dev, place.st_ino) in inside
         name = os.path.realpath(os.fsdecode(path))
         return name == os.path.realpath(os.devnull) or Path(name).is_relative_to(root)
 
