@@ -37,6 +37,7 @@ from requests.adapters import HTTPAdapter
 from checks.web import Web, draw_picture
 
 MAX_REQUESTS = 40  # of one call: who sends more never stops
+TEXT_MODE = "the file was opened in text mode: open it with 'rb'"
 NOTHING_OUT = "the checks let nothing out"
 NOT_YOURS = "the checks write in their own folder only"
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,7 +210,7 @@ def shorten_text(text: str, limit: int = MAX_VALUE) -> str:
 
 
 ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
-    (UnicodeDecodeError, "the file was opened in text mode: open it with 'rb'"),
+    (UnicodeDecodeError, TEXT_MODE),
     (NameError, "a name is not defined: is it misspelt, or is an import missing?"),
     (
         ModuleNotFoundError,
@@ -579,6 +580,29 @@ class Script:
         """Raise Mistake unless it holds. `got` is shown as it is when it is a text."""
         if not holds:
             self.fail(got, expected, hint, line)
+
+    def expect_timeouts(self) -> None:
+        """Expect a timeout, for connecting and for reading, of each request so far."""
+        for sent in self.sent:
+            limits = sent.timeout if isinstance(sent.timeout, tuple) else [sent.timeout]
+            self.expect(
+                None not in limits,
+                got=f"timeout={sent.timeout}",
+                expected="timeout= with a number of seconds, or two: connect and read",
+                hint="a server that never answers would hold the script for ever: set timeout=",
+                line=sent.line,
+            )
+
+    def expect_binary_mode(self) -> None:
+        """Expect that no file so far was read as text."""
+        for opened in self.opened:
+            self.expect(
+                not opened.is_text or opened.is_written,
+                got=f"open({opened.path.name!r}, {opened.mode!r})",
+                expected=f"open({opened.path.name!r}, 'rb')",
+                hint=TEXT_MODE,
+                line=opened.line,
+            )
 
     def fail(self, got: object, expected: str, hint: str, line: int | None = None) -> NoReturn:
         """Raise Mistake. `hint` is in the words of the chapter, without the solution's code."""

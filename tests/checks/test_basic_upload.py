@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 
-from checks.script import Opened, Run, Script, Unusable, describe_error, give_hint, shorten_text
+from checks.script import (
+    TEXT_MODE,
+    Opened,
+    Run,
+    Script,
+    Unusable,
+    describe_error,
+    give_hint,
+    shorten_text,
+)
 from checks.web import Received, Reply, answer_as_httpbin
 
 PHOTO = "photo.jpg"
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-TEXT_MODE = "the file was opened in text mode: open it with 'rb'"
 READS_ARGUMENTS = re.compile(r"\b(argv|argparse)\b")
 SUCCESS = re.compile(r"\b(success\w*|succeeded|uploaded)\b", re.IGNORECASE)
 
@@ -205,15 +213,7 @@ def test_gives_the_part_a_file_name(script: Script) -> None:
 def test_sets_a_timeout(script: Script) -> None:
     """Set a timeout."""
     upload(script)
-    for sent in script.sent:
-        timeouts = sent.timeout if isinstance(sent.timeout, tuple) else [sent.timeout]
-        script.expect(
-            None not in timeouts,
-            got=f"timeout={sent.timeout}",
-            expected="timeout= with a number of seconds, or two: connect and read",
-            hint="a server that never answers would hold the script for ever: set timeout=",
-            line=sent.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.chapter

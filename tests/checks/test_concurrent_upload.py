@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from checks.script import (
+    TEXT_MODE,
     Script,
     Unusable,
     describe_error,
@@ -197,7 +198,7 @@ def explain_loss(said: str) -> str:
     if "closed file" in said:
         return "the file was closed before the worker sent it: open it inside of the worker"
     if "can't decode" in said:
-        return "the file was opened in text mode: open it with 'rb'"
+        return TEXT_MODE
     if FAILED.search(said):
         return "the script itself says what failed: read what it printed"
     return "an upload that ends in an exception keeps it to itself: look at each result"
@@ -257,7 +258,7 @@ def test_sends_each_file_once_and_whole(script: Script) -> None:
             not opened.is_text or name not in sent,
             got=f"open({name!r}, {opened.mode!r})",
             expected=f"open({name!r}, 'rb')",
-            hint="the file was opened in text mode: open it with 'rb'",
+            hint=TEXT_MODE,
             line=opened.line,
         )
     made = {opened.path.name for opened in script.opened if opened.is_written}
@@ -305,15 +306,7 @@ def test_sends_each_file_once_and_whole(script: Script) -> None:
 def test_gives_each_request_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     upload_well(script)
-    for sent in script.sent:
-        limits = sent.timeout if isinstance(sent.timeout, tuple) else [sent.timeout]
-        script.expect(
-            None not in limits,
-            got=f"timeout={sent.timeout}",
-            expected="a number of seconds",
-            hint="a server that never answers would hold a worker for ever: set timeout=",
-            line=sent.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.chapter

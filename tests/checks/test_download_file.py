@@ -262,14 +262,7 @@ def test_sets_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     download(script, Reply(BODY, headers=JPEG))
     script.expect(script.sent, got="no request", expected="a GET", hint="use requests.get")
-    for request in script.sent:
-        script.expect(
-            request.timeout,
-            got=f"timeout={request.timeout}",
-            expected="a number of seconds",
-            hint="without a timeout a silent server holds the script for ever: give timeout=",
-            line=request.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.exercise

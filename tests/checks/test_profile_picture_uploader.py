@@ -293,14 +293,7 @@ def test_sends_a_name_without_its_folders(script: Script) -> None:
 def test_sets_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     upload(script, "me.jpg")
-    for sent in script.sent:
-        script.expect(
-            sent.timeout,
-            got=f"a {sent.method} without a timeout",
-            expected="a timeout of some seconds",
-            hint="a server that never answers would hold the script for ever: pass timeout=",
-            line=sent.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.chapter

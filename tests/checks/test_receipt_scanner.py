@@ -134,14 +134,7 @@ def find_key(request: Received) -> str:
 def test_sends_the_photo_as_a_file(script: Script) -> None:
     """Open the photo in binary mode, and send it with files=."""
     find_scan(script)(answer_ocr())
-    for opened in script.opened:
-        script.expect(
-            not opened.is_text or opened.is_written,
-            got=f"open({opened.path.name!r}, {opened.mode!r})",
-            expected=f"open({opened.path.name!r}, 'rb')",
-            hint="the file was opened in text mode: open it with 'rb'",
-            line=opened.line,
-        )
+    script.expect_binary_mode()
     request, line = script.web.received[-1], script.sent[-1].line
     script.expect(
         request.files,
@@ -216,14 +209,7 @@ def test_keeps_the_key_secret(script: Script) -> None:
 def test_sets_a_timeout(script: Script) -> None:
     """Set a timeout."""
     find_scan(script)(answer_ocr())
-    for sent in script.sent:
-        script.expect(
-            sent.timeout is not None,
-            got="a request without a timeout",
-            expected="a timeout in seconds",
-            hint="an API that hangs would hang your script for ever: set timeout=",
-            line=sent.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.chapter

@@ -108,14 +108,7 @@ def upload(script: Script, run_script: Callable[..., Run]) -> Run:
 def test_opens_the_file_in_binary_mode(script: Script) -> None:
     """Open the file in binary mode."""
     upload(script, script.run_well)
-    for opened in script.opened:
-        script.expect(
-            not opened.is_text or opened.is_written,
-            got=f"open({opened.path.name!r}, {opened.mode!r})",
-            expected=f"open({opened.path.name!r}, 'rb')",
-            hint="the file was opened in text mode: open it with 'rb'",
-            line=opened.line,
-        )
+    script.expect_binary_mode()
 
 
 @pytest.mark.chapter
@@ -225,15 +218,7 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
 def test_sets_a_timeout(script: Script) -> None:
     """Send with a timeout."""
     upload(script, script.run_well)
-    for sent in script.sent:
-        waits = sent.timeout if isinstance(sent.timeout, tuple) else (sent.timeout,)
-        script.expect(
-            None not in waits,
-            got=f"timeout={sent.timeout}" if sent.timeout else "no timeout",
-            expected="a timeout of some seconds",
-            hint="without a timeout a server that hangs lets you wait for ever: pass timeout=",
-            line=sent.line,
-        )
+    script.expect_timeouts()
 
 
 @pytest.mark.chapter
