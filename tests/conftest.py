@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mine import ROOT as ROOT
+from mine import SCRIPTS as SCRIPTS
 from verdicts import Verdicts
 
 if TYPE_CHECKING:
     from offline import PracticeServer
 
 pytest_plugins = ["mine"]  # where the project is not installed, pytest doesn't know it yet
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
-SCRIPTS = [
-    "basic_upload.py",
-    "profile_picture_uploader.py",
-    "streaming_upload.py",
-    "download_file.py",
-    "concurrent_upload.py",
-    "receipt_scanner.py",
-]
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: a server that is down
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -86,11 +86,13 @@ class Verdicts:
         if path.suffix == ".py":
             return find_failures(self.get_worker(), path, "chapter")
         mistake, script = read_mistake(path), f"{path.parent.name}.py"
-        right = (CHAPTER if mistake.of == "chapter" else ROOT) / script
+        is_chapter = mistake.of == "chapter"
+        right = (CHAPTER if is_chapter else ROOT) / script
         wrong = self.folder / name_version(path) / script
         wrong.parent.mkdir()
         wrong.write_text(mistake.patch(right.read_text("utf-8")), "utf-8")
-        return find_failures(self.get_worker(), wrong, *LEVELS[: 1 + (mistake.of == "solution")])
+        levels = ("chapter",) if is_chapter else LEVELS
+        return find_failures(self.get_worker(), wrong, *levels)
 
     def get_worker(self) -> Worker:
         """Return this thread's own worker."""

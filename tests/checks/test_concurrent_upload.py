@@ -32,6 +32,7 @@ from checks.web import Received, Reply
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits
 NAMES = ("doc1.txt", "doc2.txt", "doc3.txt")
 ENDLESS = 60  # paths, more than anybody should take
+HOLD_SECONDS = 0.3  # that a right script waits once: meanwhile a wrong one takes more
 MAX_AHEAD = 24
 FAILED = re.compile(
     r"fail|error|exception|refuse|reject|skip|unable|could ?n[o']t|can(no|')t|not\b|no such|missing"
@@ -675,15 +676,22 @@ def test_waits_as_retry_after_asks(script: Script) -> None:
 def test_takes_only_a_few_paths_ahead(script: Script) -> None:
     """Take only a few paths ahead of the results, so that they may be endless."""
     require_iterator(script)
-    taken = 0
+    taken, most, too_many = 0, 5 + MAX_AHEAD, threading.Event()
 
     def count_paths() -> Iterator[str | Path]:
         nonlocal taken
         for path in to_paths(script, (f"doc{number}.txt" for number in range(ENDLESS))):
             script.make_file(str(path))
             taken += 1
+            if taken > most:
+                too_many.set()
             yield path
 
+    def answer_slowly(_: Received) -> None:
+        if not too_many.wait(HOLD_SECONDS):  # time to take more, once
+            too_many.set()
+
+    script.web.answer = answer_slowly
     script.max_requests = 2 * ENDLESS
     result = script.attempt(script.find("upload_files"), count_paths())
     script.called = "upload_files(a generator of endless paths)"
@@ -696,9 +704,9 @@ def test_takes_only_a_few_paths_ahead(script: Script) -> None:
         line=script.error_line,
     )
     script.expect(
-        taken <= 5 + MAX_AHEAD,
+        taken <= most,
         got=f"{taken} paths were taken for the first 5 results",
-        expected=f"{5 + MAX_AHEAD} at most",
+        expected=f"{most} at most",
         hint="all paths are taken at once, and these never end: submit one when another is done",
     )
 
