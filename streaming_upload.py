@@ -153,7 +153,7 @@ def stream_upload(
     """POST a file in chunks, as it is or as multipart/form-data; return the unread response.
 
     Small chunks cost system calls: over loopback, 1 GB took 1.3 s in chunks of 8 KB and 0.4 s in
-    chunks of 64 KB (tests/benchmark.py). Raises OSError for an unreadable file, FileChanged,
+    chunks of 64 KB (tests/tools/benchmark.py). Raises OSError for an unreadable file, FileChanged,
     requests.RequestException.
     """
     reader = MultipartFileReader if multipart else ProgressFileReader

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mine import ROOT as ROOT
-from mine import SCRIPTS as SCRIPTS
-from verdicts import Verdicts
+from reader_checks.mine import ROOT as ROOT
+from reader_checks.mine import SCRIPTS as SCRIPTS
+from reader_checks.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from offline import PracticeServer
 
-pytest_plugins = ["mine"]  # where the project is not installed, pytest doesn't know it yet
+pytest_plugins = ["reader_checks.mine"]  # not installed, pytest doesn't know it yet
 SAMPLES = ROOT / "samples"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: a server that is down
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -35,9 +35,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 try:
-    import ocr_space
-    from faults import ROUTES, describe_faults, route
-    from faults import practice_bytes as practice_bytes  # for tests
+    from practice import ocr_space
+    from practice.faults import ROUTES, describe_faults, route
+    from practice.faults import practice_bytes as practice_bytes  # for tests
     from werkzeug.exceptions import HTTPException, NotFound
     from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
     from werkzeug.wrappers import Request, Response

@@ -1,7 +1,7 @@
 """Nothing lost, no one let in: each fault, what its user sees, and what it leaves behind.
 
 TABLE is the heart of this file, and is made to be read. A row says what goes wrong; then, for our
-script and for the way that most tutorials write it (tests/naive/), what the user sees and what is
+script and for the way that most tutorials write it (naive/), what the user sees and what is
 left behind. Both are run against the practice server, and what they show and leave is put into
 these very words: a row whose tutorial does no harm would fail just as one whose script does.
 
@@ -20,10 +20,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import faults
 import pytest
 from conftest import NOWHERE, ROOT
-from fault_cases import (
+from offline import PracticeServer
+from PIL import Image
+from practice import faults
+from practice.faults import practice_bytes, repeated_bytes
+
+import basic_upload
+import concurrent_upload
+import download_file
+import profile_picture_uploader
+import receipt_scanner
+import streaming_upload
+from faults.cases import (
     DATA,
     KEY,
     NOISE,
@@ -71,17 +81,7 @@ from fault_cases import (
     wait_for,
     write_protect,
 )
-from faults import practice_bytes, repeated_bytes
-from naive import batch, downloads, pictures, receipts, uploads
-from offline import PracticeServer
-from PIL import Image
-
-import basic_upload
-import concurrent_upload
-import download_file
-import profile_picture_uploader
-import receipt_scanner
-import streaming_upload
+from faults.naive import batch, downloads, pictures, receipts, uploads
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, pipes or limits")
 not_root = pytest.mark.skipif(

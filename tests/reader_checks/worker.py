@@ -89,7 +89,7 @@ def serve(connection: Connection, folder: str) -> None:
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
     root = Path(folder).resolve()
-    importlib.import_module("checks.script")
+    importlib.import_module("reader_checks.script")
     guard(root)
     connection.send("ready")
     with contextlib.suppress(EOFError, OSError):
@@ -142,7 +142,7 @@ def guard(root: Path) -> None:
 
     That is for accidents: who wants to get past it can.
     """
-    from checks.script import NOT_YOURS, NOTHING_OUT
+    from reader_checks.script import NOT_YOURS, NOTHING_OUT
 
     inside: set[tuple[int, int]] = set()  # the folders in `root`, as the system numbers them
 
@@ -182,8 +182,8 @@ def guard(root: Path) -> None:
 
 def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
     """Run one check against one script."""
-    from checks.script import Mistake, NotStarted, Script, Stop, Unusable, Waits
-    from checks.web import Web
+    from reader_checks.script import Mistake, NotStarted, Script, Stop, Unusable, Waits
+    from reader_checks.web import Web
 
     function = getattr(importlib.import_module(module), check)
     linecache.clearcache()
@@ -209,7 +209,7 @@ def run_check(module: str, check: str, source: Path, root: Path) -> Outcome:
 
 def describe(script: Any, state: str, error: Any) -> Outcome:
     """Return an outcome for the reader: called, got, expected, their own line, the hint."""
-    from checks.script import Stop, describe_error, give_hint, shorten_text
+    from reader_checks.script import Stop, describe_error, give_hint, shorten_text
 
     line = getattr(error, "line", None) or script.find_line(error)
     facts = {

@@ -10,12 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from checks.worker import Outcome, Worker
-from mine import LEVELS, ROOT
+from reader_checks.mine import CHECKS, LEVELS, ROOT
+from reader_checks.worker import Outcome, Worker
 
-TESTS = ROOT / "tests"
-CHAPTER = TESTS / "chapter"  # the scripts as a beginner types them from the book
-MISTAKES = sorted(TESTS.glob("mistakes/*/*.diff"))
+CHAPTER = CHECKS / "chapter"  # the scripts as a beginner types them from the book
+MISTAKES = sorted(CHECKS.glob("mistakes/*/*.diff"))
 
 
 class Mistake(NamedTuple):
@@ -46,7 +45,7 @@ def read_mistake(path: Path) -> Mistake:
 
 def find_checks(script: str, *levels: str) -> Iterator[str]:
     """Yield the names of a script's checks in the order in which they are written."""
-    module = importlib.import_module(f"checks.test_{script}")
+    module = importlib.import_module(f"reader_checks.check_{script}")
     for name, value in vars(module).items():
         if any(mark.name in levels for mark in getattr(value, "pytestmark", [])):
             yield name
@@ -56,7 +55,7 @@ def find_failures(worker: Worker, script: Path, *levels: str) -> dict[str, Outco
     """Return what the checks of a script find, as far as they can run."""
     failures: dict[str, Outcome] = {}
     for check in find_checks(script.stem, *levels):
-        outcome = worker.judge(f"checks.test_{script.stem}", check, script)
+        outcome = worker.judge(f"reader_checks.check_{script.stem}", check, script)
         if outcome.state != "passed":
             failures[check] = outcome
         if outcome.state == "unusable":

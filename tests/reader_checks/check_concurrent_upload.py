@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 
-from checks.script import (
+from reader_checks.script import (
     TEXT_MODE,
     Script,
     Unusable,
@@ -27,7 +27,7 @@ from checks.script import (
     make_sample,
     shorten_text,
 )
-from checks.web import Received, Reply
+from reader_checks.web import Received, Reply
 
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits
 NAMES = ("doc1.txt", "doc2.txt", "doc3.txt")

@@ -6,7 +6,7 @@ takes too long is a find. The input is kept in a temporary folder.
 
 Sample run::
 
-    $ uv run tests/fuzz.py --seconds 60 --seed 1
+    $ uv run tests/tools/fuzz.py --seconds 60 --seed 1
     pictures: 6,315 inputs, 1,629 of them accepted, the slowest took 0.8 s
     photos: 5,665 inputs, 1,891 of them accepted, the slowest took 0.5 s
     replies: 9,664 inputs, 2,161 of them accepted, the slowest took 0.0 s
@@ -35,7 +35,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image  # noqa: E402
@@ -208,7 +208,7 @@ def make_text(chance: random.Random) -> bytes:
     """Return a text: a receipt with changes, fragments in any order, or one over and over."""
     how = chance.random()
     if how < 0.4:
-        path = chance.choice(sorted((ROOT / "tests" / "receipt_texts").glob("*.txt")))
+        path = chance.choice(sorted((ROOT / "tests" / "scripts" / "receipt_texts").glob("*.txt")))
         return mutate(path.read_bytes(), chance)
     if how < 0.7:
         count = chance.randrange(300)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from checks.script import Result, Script, Unusable, describe_error, give_hint
-from checks.web import Received, Reply, answer_ocr, draw_picture
+from reader_checks.script import Result, Script, Unusable, describe_error, give_hint
+from reader_checks.web import Received, Reply, answer_ocr, draw_picture
 
 KEY = "K84127959588957"
 PHOTO = "receipt.jpg"

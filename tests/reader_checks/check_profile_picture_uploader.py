@@ -16,8 +16,16 @@ import pytest
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from checks.script import Mistake, Result, Script, Unusable, find_usual_value, give_hint, shorten
-from checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
+from reader_checks.script import (
+    Mistake,
+    Result,
+    Script,
+    Unusable,
+    find_usual_value,
+    give_hint,
+    shorten,
+)
+from reader_checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
 
 LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
 WEB_PAGE = b"<!DOCTYPE html><html><body>not a picture</body></html>"

@@ -4,8 +4,8 @@
 The server is a process of its own that forgets what it gets and makes up what it sends; the raw
 socket loop is the limit. What isn't installed is skipped.
 
-    uv run tests/benchmark.py --quick     under a minute
-    uv run tests/benchmark.py --plot      a quarter of an hour, draws the README's pictures
+    uv run tests/tools/benchmark.py --quick     under a minute
+    uv run tests/tools/benchmark.py --plot      a quarter of an hour, draws the README's pictures
 """
 # /// script
 # requires-python = ">=3.10"
@@ -49,7 +49,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import requests  # noqa: E402
@@ -541,7 +541,7 @@ def compare_batches(plan: Plan, base: str, path: str) -> None:
 def time_receipts() -> None:
     """Print how long the text of a receipt takes to parse."""
     medians = []
-    for path in (ROOT / "tests" / "receipt_texts").glob("*.txt"):
+    for path in (ROOT / "tests" / "scripts" / "receipt_texts").glob("*.txt"):
         text = path.read_text("utf-8").partition("---\n")[2]  # before it: what is to be found
         seconds = []
         for _ in range(21):
@@ -690,13 +690,15 @@ def run(plan: Plan, pictures: Path | None = None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Measure the scripts beside curl, wget and other Python clients.",
-        epilog="example: uv run tests/benchmark.py --quick",
+        epilog="example: uv run tests/tools/benchmark.py --quick",
     )
     parser.add_argument("--quick", action="store_true", help="fewer bytes, files and rounds")
     parser.add_argument("--plot", action="store_true", help="draw the README's pictures")
     args = parser.parse_args()
     if args.plot and not (is_installed("matplotlib") and is_installed("psutil")):
-        parser.error("matplotlib or psutil is missing - uv run tests/benchmark.py --plot has them")
+        parser.error(
+            "matplotlib or psutil is missing - uv run tests/tools/benchmark.py --plot has them"
+        )
     os.environ["NO_PROXY"] = "127.0.0.1"
     run(QUICK if args.quick else FULL, PICTURES if args.plot else None)
     return 0

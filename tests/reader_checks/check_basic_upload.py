@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from checks.script import (
+from reader_checks.script import (
     TEXT_MODE,
     Opened,
     Run,
@@ -20,7 +20,7 @@ from checks.script import (
     give_hint,
     shorten_text,
 )
-from checks.web import Received, Reply, answer_as_httpbin
+from reader_checks.web import Received, Reply, answer_as_httpbin
 
 PHOTO = "photo.jpg"
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

@@ -34,7 +34,7 @@ from PIL import Image, ImageFile
 from requests import exceptions
 from requests.adapters import HTTPAdapter
 
-from checks.web import Web, draw_picture
+from reader_checks.web import Web, draw_picture
 
 MAX_REQUESTS = 40  # of one call: who sends more never stops
 TEXT_MODE = "the file was opened in text mode: open it with 'rb'"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from checks.script import Result, Script, Unusable, describe_error, give_hint
-from checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
+from reader_checks.script import Result, Script, Unusable, describe_error, give_hint
+from reader_checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
 
 URL = "https://httpbin.org/image/jpeg"
 NAME = "from_the_check.jpg"  # no name that a script uses itself

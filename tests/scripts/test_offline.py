@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import NOWHERE
+from conftest import NOWHERE, ROOT
 from offline import PracticeServer, main, practice_bytes
 from PIL import Image, ImageDraw, ImageFont
 
-LAUNCHER = Path(__file__).with_name("offline.py")
+LAUNCHER = ROOT / "tests" / "offline.py"
 TIMEOUT_SECONDS = (5, 60)  # the engine loads its models at the first picture
 posix_only = pytest.mark.skipif(
     os.name != "posix", reason="on Windows the console sends Ctrl-C to the script itself"

@@ -1,6 +1,6 @@
 """The pytest plugin behind `pytest --mine=FOLDER`: checks a reader's own scripts, and says how far.
 
-The checks are in checks/. They run in a process of their own, against the scripts in FOLDER, or
+The checks are in check_*.py. They run in a process of their own, against the scripts in FOLDER, or
 against ours where no folder is given.
 """
 
@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-CHECKS = Path(__file__).resolve().parent / "checks"
+ROOT = Path(__file__).resolve().parents[2]
+CHECKS = Path(__file__).resolve().parent
 SCRIPTS = [
     "basic_upload.py",
     "profile_picture_uploader.py",
@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
             reason = "is a file" if folder.exists() else "is not there"
             raise pytest.UsageError(f"--mine takes a folder, and {mine!r} {reason}")
         if config.args_source is not pytest.Config.ArgsSource.ARGS:
-            config.args = [str(CHECKS)]  # the other tests are ours: don't even import them
+            # The other tests are ours: don't even import them.
+            config.args = [*map(str, sorted(CHECKS.glob("check_*.py")))]
         if config.option.reportchars == "fE":  # the default: a list of what failed, said already
             config.option.reportchars = "N"
     config.pluginmanager.register(Checks(config), "checks")
@@ -56,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def script() -> NoReturn:
-    """What a check gets, a `checks.script.Script`, is made in the process that runs it."""
+    """What a check gets, a `reader_checks.script.Script`, is made in the process that runs it."""
     raise AssertionError("a check is marked chapter or exercise")
 
 
@@ -67,7 +68,7 @@ class CheckFailed(Exception):
 def get_script(item: pytest.Item) -> str | None:
     """Return the name of the script that a check is for, None for a test that is no check."""
     if item.path.parent == CHECKS and any(map(item.get_closest_marker, LEVELS)):
-        return item.path.name.removeprefix("test_")
+        return item.path.name.removeprefix("check_")
     return None
 
 
@@ -81,7 +82,7 @@ class Checks:
     """Runs the checks, and remembers what came of them."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from checks.worker import Outcome, Worker
+        from reader_checks.worker import Outcome, Worker
 
         self.config = config
         self.is_mine = config.getoption("mine") is not None

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from checks.script import Run, Script, describe_error
-from checks.web import Reply, answer_as_httpbin
+from reader_checks.script import Run, Script, describe_error
+from reader_checks.web import Reply, answer_as_httpbin
 
 MEGABYTE = 1_000_000
 TEXT = b"0123456789abcde\n" * 6_251  # 100,016 bytes, the same in text mode

@@ -27,20 +27,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import faults
 import pytest
 import requests
 from conftest import ROOT
-from faults import practice_bytes
-from naive import batch, downloads, pictures, receipts, uploads
 from offline import PracticeServer
 from PIL import Image
+from practice import faults
+from practice.faults import practice_bytes
 
 import concurrent_upload
 import download_file
 import profile_picture_uploader
 import receipt_scanner
 import streaming_upload
+from faults.naive import batch, downloads, pictures, receipts, uploads
 
 OLD = b"what stood there before"
 DATA = practice_bytes(200_000)
@@ -438,7 +438,8 @@ def download_killed() -> Case:
 
     def theirs(stage: Stage) -> str:
         url, target = f"{stage.url}/faults/stall?size=2000000", stage.folder / "photo.jpg"
-        code = "import sys; from naive.downloads import *; download(sys.argv[1], Path(sys.argv[2]))"
+        code = "import sys; from faults.naive.downloads import *; "
+        code += "download(sys.argv[1], Path(sys.argv[2]))"
         kill(stage, "-c", code, url, target)
         return "nothing"
 

@@ -79,6 +79,6 @@ def test_without_what_draws_no_picture_is_tried(monkeypatch: pytest.MonkeyPatch)
 def test_asks_for_the_versions_that_pyproject_asks_for() -> None:
     block, project = (
         (ROOT / name).read_text(encoding="utf-8")
-        for name in ("tests/benchmark.py", "pyproject.toml")
+        for name in ("tests/tools/benchmark.py", "pyproject.toml")
     )
     assert find_bounds(block) == find_bounds(project)

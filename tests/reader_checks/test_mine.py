@@ -12,9 +12,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from checks.worker import Outcome, Worker
 from conftest import ROOT, SCRIPTS
-from verdicts import find_checks, read_mistake
+
+from reader_checks.verdicts import find_checks, read_mistake
+from reader_checks.worker import Outcome, Worker
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_an_empty_folder_is_no_failure(run_pytest: RunPytest, mine: Path) -> Non
 def test_six_green_lines_for_who_passes_every_check(run_pytest: RunPytest, mine: Path) -> None:
     for name in SCRIPTS:
         shutil.copy(ROOT / name, mine)
-    # A check of each; all the others are run against our scripts by checks/ itself.
+    # A check of each; all the others are run against our scripts by reader_checks/ itself.
     done = run_pytest(f"--mine={mine}", "--color=yes", "-k", "timeout")
     assert done.returncode == 0, done.stdout
     for name in SCRIPTS:
@@ -128,8 +129,10 @@ def test_a_script_that_cannot_run_is_told_once(run_pytest: RunPytest, mine: Path
 def test_prints_what_the_readme_shows(run_pytest: RunPytest, mine: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     shown = re.findall(r"^\$ uv run pytest --mine=.+\n((?:(?!```).*\n)+)", readme, re.M)
-    mistake = read_mistake(ROOT / "tests/mistakes/streaming_upload/counts_chunk_size.diff")
-    right = (ROOT / "tests/chapter/streaming_upload.py").read_text("utf-8")
+    mistake = read_mistake(
+        ROOT / "tests/reader_checks/mistakes/streaming_upload/counts_chunk_size.diff"
+    )
+    right = (ROOT / "tests/reader_checks/chapter/streaming_upload.py").read_text("utf-8")
     write(mine, streaming_upload=mistake.patch(right))
     shutil.copy(ROOT / "basic_upload.py", mine)
     done = run_pytest(f"--mine={mine}")
@@ -189,7 +192,7 @@ def judge(worker: Worker, folder: Path, script: str | bytes) -> Outcome:
     """Return what the first check says of a basic_upload.py in this folder."""
     path = folder / "basic_upload.py"
     path.write_bytes(script if isinstance(script, bytes) else script.encode())
-    module, check = "checks.test_basic_upload", "test_opens_the_file_in_binary_mode"
+    module, check = "reader_checks.check_basic_upload", "test_opens_the_file_in_binary_mode"
     return worker.judge(module, check, path)
 
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from werkzeug.wrappers import Request, Response
 
 if TYPE_CHECKING:
-    from ocr_engine import TextBox
+    from practice.ocr_engine import TextBox
 
 DEMO_KEY = "helloworld"
 MAX_FILE_BYTES = 1024 * 1024  # what OCR.space takes with a free key
@@ -241,7 +241,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 def read_page(picture: Image.Image, fields: Mapping[str, str]) -> dict[str, object]:
     """Return the item of ParsedResults for a picture."""
-    import ocr_engine  # takes its time, which the other scripts shouldn't pay
+    from practice import ocr_engine  # takes its time, which the other scripts shouldn't pay
 
     wanted = {name for name, value in fields.items() if value.lower() == "true"}
     reading = ocr_engine.read_picture(

@@ -1,6 +1,6 @@
 """concurrent_upload.py on a Dask cluster: the same batch, in processes that may be elsewhere.
 
-Needs the extra `cluster`: uv run --extra cluster pytest tests/test_cluster.py
+Needs the extra `cluster`: uv run --extra cluster pytest tests/scripts/test_cluster.py
 """
 
 from __future__ import annotations

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 from conftest import SCRIPTS
-from mine import LEVELS
-from verdicts import CHAPTER, MISTAKES, Verdicts, find_checks, name_version, read_mistake
+
+from reader_checks.mine import LEVELS
+from reader_checks.verdicts import (
+    CHAPTER,
+    MISTAKES,
+    Verdicts,
+    find_checks,
+    name_version,
+    read_mistake,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,1 @@
+"""Faults: how each is provoked, what the scripts make of it, what the tutorial way does."""

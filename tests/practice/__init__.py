@@ -1,0 +1,1 @@
+"""The practice server: the routes that misbehave, and OCR.space with an engine behind it."""
