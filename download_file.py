@@ -11,7 +11,7 @@ Sample run::
 """
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["requests>=2.32,<3"]
+# dependencies = ["requests>=2.32.4,<3"]
 # ///
 
 from __future__ import annotations
