@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["reader_checks.mine"]  # not installed, pytest doesn't know it yet
 SAMPLES = ROOT / "samples"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: a server that is down
+PROGRESS = re.compile(r" *\d+ %.*|waiting for the answer")
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -101,19 +102,29 @@ def run_script(server: PracticeServer, tmp_path: Path) -> RunScript:
 
 
 def run_main(
-    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+    main: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     """Run a script's main; return the exit code and what it printed to stdout and stderr."""
-    code = main([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
+    code: object = 0
+    said = ""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code or 0
+    if not isinstance(code, int):  # Python prints it to stderr, and exits with 1
+        code, said = 1, f"{code}\n"
+    out, err = capsys.readouterr()
+    return code, out, err + said
 
 
 def check_error(
-    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+    main: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> str:
     """Run a script's main, which must fail; return its one line, without the progress before."""
     code, _, err = run_main(main, capsys, *arguments)
     assert code == 1, f"exit code {code} with {arguments}"
-    error = re.sub(r"^ *\d+ %\n", "", err, flags=re.MULTILINE)
-    assert re.fullmatch("error: .+ - .+\n", error), f"printed {err!r}: not one line with a way out"
+    error = err.splitlines()[-1]
+    others = [line for line in err.splitlines()[:-1] if not PROGRESS.fullmatch(line)]
+    assert error.startswith("error: "), f"printed {err!r}: no error line at its end"
+    assert not others, f"printed {err!r}: more than one line"
     return error
