@@ -14,21 +14,15 @@ Sample run::
 # dependencies = ["requests>=2.32.4,<3"]
 # ///
 
-from __future__ import annotations
-
 import argparse
-import base64
-import codecs
 import http.client
 import io
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import requests
 
@@ -105,16 +99,16 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx that answers a POST.
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
 
     raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
     """
     status = response.status_code
-    is_success = 200 <= status < 300
-    if is_success and response.request.method == "POST":
+    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
+    if 200 <= status < 300 and not is_lost:
         return
     reason = response.reason or http.client.responses.get(status, "")
-    says = "after a redirect (the file got lost)" if is_success else read_message(response)
+    says = "after a redirect, the file got lost" if is_lost else read_message(response)
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
@@ -127,7 +121,8 @@ def read_message(response: requests.Response) -> str:
     with response, suppress(requests.RequestException):  # the status is enough
         text = next(response.iter_content(1000), b"").decode(errors="replace")
     sent = response.request.headers
-    tokens = [str(sent[name])[-8:] for name in sent if name not in COMMON_HEADERS]
+    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
+    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
     if text.lstrip().startswith("<") or any(token in text for token in tokens):
         return ""
     return text[:200]
@@ -166,12 +161,13 @@ SIGNATURES = {  # the first bytes, as each format's specification fixes them
 }
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
+NO_TLS = "no TLS at that port - try http:// instead of https://"
 FAILURES = {  # a sign in the text of an exception, and what to say instead of it
     "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
-    "WRONG_VERSION": "no TLS at that port - try http:// instead of https://",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
-    "connect timeout": CANT_CONNECT,
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
@@ -181,91 +177,105 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 
 
 def show_bytes(data: bytes) -> str:
-    r"""Make bytes printable, \r\n too; what doesn't fit a line is left out of the middle."""
-    shown = data.decode("latin-1").encode("unicode_escape").decode()
-    if len(shown) <= 80:
-        return shown
-    return f"{show_bytes(data[:12])} [{len(data) - 14:,} bytes] {show_bytes(data[-2:])}"
+    r"""Make bytes printable, \r\n too."""
+    return data.decode("latin-1").encode("unicode_escape").decode()
 
 
-def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> Iterator[str]:
-    """Yield the request that `upload_file` would send, part by part; nothing is sent."""
+def show_lines(data: bytes) -> str:
+    r"""Make bytes printable, with a new line after each \r\n."""
+    return show_bytes(data).replace(r"\r\n", "\\r\\n\n")
+
+
+def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]:
+    """Return the request that `upload_file` would send; nothing is sent."""
     with open(path, "rb") as handle, requests.Session() as session:
+        size = os.fstat(handle.fileno()).st_size
         files = {"file": build_part(path, handle)}
         request = session.prepare_request(
             requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
         )
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
-    yield f"POST {request.path_url} HTTP/1.1"
-    yield f"Host: {urlsplit(url).hostname}"  # http.client adds it when it sends
+    end = body.rindex(b"\r\n--")  # where the last boundary begins
+    start = end - size
+    content = show_bytes(body[start:end])
+    if len(content) > 80:
+        content = f"{show_bytes(body[start : start + 12])} [{size - 12:,} bytes] "
+    host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends it first
+    lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
     for name, value in request.headers.items():
-        yield f"{name}: {'***' if name == 'Authorization' else value!s}"
-    boundary = body.partition(b"\r\n")[0]
-    for part in body.split(boundary)[1:]:
-        head, blank, content = (boundary + part).partition(b"\r\n\r\n")
-        yield ""
-        yield from map(show_bytes, (head + blank).splitlines(keepends=True))
-        if content:
-            yield show_bytes(content)
+        lines.append(f"{name}: {'***' if name == 'Authorization' else value!s}")
+    text = show_lines(body[:start]) + content + show_lines(body[end:])
+    return [*lines, "", text.rstrip()]
 
 
 def read_as_text(data: bytes, encoding: str) -> str:
     """Say what `open(path, "r", encoding=...)` makes of bytes, and what would then be sent."""
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(data)  # may end in a letter
+        text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and len(data) == PEEK_BYTES:
+            return read_as_text(data[: error.start], encoding)  # our cut went through a letter
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
-    sent = text.replace("\r\n", "\n").replace("\r", "\n").encode()  # what requests sends
-    if data.startswith(sent):
+    sent = text.encode()  # requests sends text as UTF-8
+    if sent == data:
         return "the same bytes"
     lost = data.count(b"\r") - sent.count(b"\r")
     change = f"{len(data)} bytes became {len(sent)}, {lost} line ends changed"
     return f"no error, but {change}\n  {show_bytes(sent)}"
 
 
-def peek_file(path: Path) -> Iterator[str]:
-    """Yield what a file's first bytes are, announce, and become in text mode."""
+def peek_file(path: Path) -> list[str]:
+    """Return what a file's first bytes are, announce, and become in text mode."""
     with open(path, "rb") as handle:
         head = handle.read(PEEK_BYTES)
     kinds = [kind for signature, kind in SIGNATURES.items() if head.startswith(signature)]
-    yield f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}"
-    yield f"It announces {kinds[0] if kinds else 'no type that we know; perhaps text'}."
-    for encoding in ("utf-8", "cp1252"):  # cp1252: Windows before Python 3.15
-        yield f"Opened as {encoding} text: {read_as_text(head, encoding)}"
+    return [
+        f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
+        f"It announces {kinds[0] if kinds else 'no type that we know; perhaps text'}.",
+        f"Opened as utf-8 text: {read_as_text(head, 'utf-8')}",
+        f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",  # Windows before Python 3.15
+    ]
 
 
-def show_reply(response: requests.Response, data: bytes) -> Iterator[str]:
-    """Yield what was sent and what httpbin received: it echoes binary in base64."""
-    yield f"POST {urlsplit(response.url).path}: {response.status_code} {response.reason}"
+def show_reply(response: requests.Response, data: bytes) -> list[str]:
+    """Return what was sent and what httpbin received: it echoes binary in base64."""
+    import base64
+
+    path = response.request.path_url.partition("?")[0]
+    lines = [f"POST {path}: {response.status_code} {response.reason}"]
     for name in ("Content-Type", "Content-Length"):
-        yield f"{name}: {response.request.headers[name]!s}"
+        lines.append(f"{name}: {response.request.headers[name]!s}")
     encoded = base64.b64encode(data).decode()
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # no httpbin
         reply = response.json()
         for name, value in reply["form"].items():
-            yield f"received {name!r}: {value!r}"
+            lines.append(f"received {name!r}: {value!r}")
         for name, echo in reply["files"].items():
             same = echo.encode() == data or echo.endswith(f",{encoded}")
             equal = "the same as" if same else "NOT the same as"
-            yield f"received {name!r}: {len(data):,} bytes, {equal} on disk"
+            lines.append(f"received {name!r}: {len(data):,} bytes, {equal} on disk")
+    return lines
 
 
-def explain(error: OSError | ValueError, arguments: Sequence[str]) -> str:
+def explain(error: OSError | ValueError, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
     if isinstance(error, requests.HTTPError):  # that text is ours
         return text
     meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if meaning == CANT_CONNECT:
-        python = "uv run" if "UV" in os.environ else "python"
-        launcher = os.path.relpath(Path(__file__).parent / "tests" / "offline.py")
-        script = shlex.join([Path(__file__).name, *arguments])
-        return f"{meaning} - try: {python} {launcher} {script}"
-    return meaning
+    if meaning != CANT_CONNECT:
+        return meaning
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{meaning} - try: {python} {' '.join(quoted)}"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Send a file as multipart/form-data.",
         epilog="example: basic_upload.py photo.jpg --meta caption=holiday --show-body",
