@@ -1,71 +1,55 @@
-"""Upload a file of any size in small chunks: percent-complete, and memory that stays flat.
+"""Upload a file of any size in small chunks: progress, and memory that stays flat.
 
 `files=` and `data=handle.read()` hold the whole file in memory; an open file streams, but shows
-no progress; a plain generator goes out chunked, without a length, and is empty when a redirect
-asks for it again. An iterable that knows its length and starts afresh has none of these faults.
+no progress; a plain generator goes out without a length, and is empty when a redirect asks for
+it again. An iterable that knows its length and starts afresh has none of these faults.
 
 Sample run::
 
     $ uv run tests/offline.py streaming_upload.py
-     10 %
-     20 %
+     10 %  524,288 of 5,242,880 bytes
+     20 %  1,048,576 of 5,242,880 bytes
      ...
-    100 %
-    sent 5,242,880 bytes in 0.03 s: 160.1 MB/s, 200
+    100 %  5,242,880 of 5,242,880 bytes
+    waiting for the answer
+    sent 5,242,880 bytes: 200
 """
 # /// script
 # requires-python = ">=3.10"
 # dependencies = ["requests>=2.32.4,<3"]
 # ///
 
-from __future__ import annotations
-
 import argparse
-import errno
-import io
+import http.client
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import requests
 
-UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
-TIMEOUT_SECONDS = (5, 30)  # connect, read
+UPLOAD_URL = "https://httpbin.org/post"
+TIMEOUT_SECONDS = (10, 30)  # to connect and for each chunk sent; for the answer
 CHUNK_BYTES = 8192
-SAMPLE_BYTES = 5 * 1024 * 1024
-
-_shown = 0  # the percentage that print_progress saw last
+LARGEST_CHUNK_BYTES = 256 * 1024  # goes out in 10 s on a slow line, too
+SLOWEST_BYTES_PER_SECOND = 50_000
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+REDRAW_SECONDS = 0.1
 
 
 class FileChanged(Exception):
     """The file shrank or grew while it was being sent."""
 
 
-def print_progress(bytes_sent: int, total_bytes: int) -> None:
-    """Print the percentage to stderr: redrawn in place on a terminal, else a line per 10 %."""
-    global _shown
-    percent = 100 * bytes_sent // total_bytes
-    if percent == _shown:  # nearly always: asking for a terminal takes longer than all of this
-        return
-    on_terminal = sys.stderr.isatty()
-    if on_terminal or percent // 10 != _shown // 10:
-        end = "\r" if on_terminal and percent < 100 else "\n"
-        with suppress(BrokenPipeError):  # urllib3 would blame the server and cut the body short
-            print(f"{percent:3d} %", end=end, file=sys.stderr, flush=True)
-    _shown = percent if bytes_sent < total_bytes else 0  # the next file begins anew
-
-
 class ProgressFileReader:
     """A file as an iterable of chunks with a length, for `requests.post(data=...)`.
 
-    `len()` makes requests send Content-Length (RFC 9110, 8.6). Iterating opens the file afresh,
-    so that a redirect (307, 308) or a retry gets the whole of it again. `on_progress(bytes_sent,
-    total_bytes)` follows each chunk. Raises FileChanged instead of sending more or fewer bytes
-    than announced.
+    `len()` makes requests send Content-Length (RFC 9110, 8.6). Each iteration begins anew, for
+    a redirect (307, 308) asks for the whole file again. `on_progress(bytes_sent, total_bytes)`
+    follows each chunk; without it, progress is printed. Raises FileChanged instead of sending
+    more or fewer bytes than announced.
     """
 
     content_type = "application/octet-stream"
@@ -74,36 +58,47 @@ class ProgressFileReader:
         self,
         path: str | Path,
         chunk_size: int = CHUNK_BYTES,
-        on_progress: Callable[[int, int], object] = print_progress,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         if chunk_size < 1:
             raise ValueError("chunk_size is at least 1 byte")
         self.path = Path(path)
-        self.chunk_size = chunk_size
-        self.on_progress = on_progress
-        if self.path.exists() and not self.path.is_file():  # a pipe has no size to announce
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        with open(path, "rb") as file:  # a file that can't be opened is told here, before HTTP
+        self.chunk_size = min(chunk_size, LARGEST_CHUNK_BYTES)
+        self.on_progress = on_progress or self.print_progress
+        with open(path, "rb") as file:  # what can't be opened is told here, before HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
+        self.bytes_left = 0  # counts down while the file is sent
+        self.tenths_shown, self.redraw_at = 0, 0.0
 
     def __len__(self) -> int:
         return self.total_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        bytes_sent = 0
+        self.bytes_left = self.total_bytes
         with open(self.path, "rb") as file:
-            while bytes_sent < self.total_bytes:
-                try:
-                    chunk = file.read(min(self.chunk_size, self.total_bytes - bytes_sent))
-                except OSError as error:  # requests would take it for one of the network's
-                    raise FileChanged(f"{self.path.name}: {error.strerror}") from error
-                if not chunk:
-                    raise FileChanged(f"{self.path.name} shrank while it was being sent")
+            while chunk := file.read(min(self.chunk_size, self.bytes_left)):
                 yield chunk
-                bytes_sent += len(chunk)
-                self.on_progress(bytes_sent, self.total_bytes)
-            if file.read(1):
-                raise FileChanged(f"{self.path.name} grew while it was being sent")
+                self.bytes_left -= len(chunk)
+                self.on_progress(self.total_bytes - self.bytes_left, self.total_bytes)
+            if self.bytes_left or file.read(1):
+                verb = "shrank" if self.bytes_left else "grew"
+                raise FileChanged(f"{self.path.name} {verb} while it was being sent")
+
+    def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
+        """Print to stderr: redrawn in place on a terminal, else a line for every 10 %."""
+        tenths = 10 * bytes_sent // total_bytes
+        if tenths == self.tenths_shown and time.monotonic() < self.redraw_at:
+            return
+        line = f"{100 * bytes_sent // total_bytes:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
+        with suppress(AttributeError, OSError, ValueError):  # no stderr, or nobody reads it
+            on_terminal = sys.stderr.isatty()
+            if on_terminal and bytes_sent < total_bytes:
+                print(line, end="\r", file=sys.stderr, flush=True)
+            elif on_terminal or tenths != self.tenths_shown:
+                print(line, file=sys.stderr)
+            if bytes_sent == total_bytes:
+                print("waiting for the answer", file=sys.stderr)
+        self.tenths_shown, self.redraw_at = tenths, time.monotonic() + REDRAW_SECONDS
 
 
 class MultipartFileReader(ProgressFileReader):
@@ -113,7 +108,7 @@ class MultipartFileReader(ProgressFileReader):
         self,
         path: str | Path,
         chunk_size: int = CHUNK_BYTES,
-        on_progress: Callable[[int, int], object] = print_progress,
+        on_progress: Callable[[int, int], object] | None = None,
         *,
         field: str = "file",
         media_type: str | None = None,
@@ -122,13 +117,12 @@ class MultipartFileReader(ProgressFileReader):
         super().__init__(path, chunk_size, on_progress)
         media_type = media_type or "application/octet-stream"
         if "\r" in media_type or "\n" in media_type:
-            raise ValueError("a media type has no line breaks")
-        name = self.path.name.encode(errors="replace").decode()  # Linux allows undecodable names
-        # requests assembles the body around an empty file; ours goes in before the last boundary.
-        empty = {field: (name, b"", media_type)}
-        request = requests.Request("POST", "http://x", files=empty, data=metadata).prepare()
+            raise ValueError("a media type has no line breaks")  # it would forge a header
+        # requests builds the body around an empty file; ours goes in before the last boundary.
+        files = {field: (self.path.name, b"", media_type)}
+        request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
         assert isinstance(request.body, bytes)
-        self.content_type = request.headers["Content-Type"]
+        self.content_type = str(request.headers["Content-Type"])
         self.head, line_end, boundary = request.body.rpartition(b"\r\n--")
         self.tail = line_end + boundary
 
@@ -146,52 +140,137 @@ def stream_upload(
     url: str = UPLOAD_URL,
     *,
     chunk_size: int = CHUNK_BYTES,
-    on_progress: Callable[[int, int], object] = print_progress,
+    on_progress: Callable[[int, int], object] | None = None,
     multipart: bool = False,
-    timeout: tuple[float, float] = TIMEOUT_SECONDS,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
 ) -> requests.Response:
-    """POST a file in chunks, as it is or as multipart/form-data; return the unread response.
+    """Send a file in chunks, as it is or as multipart/form-data; return the unread response.
 
-    Small chunks cost system calls: over loopback, 1 GB took 1.3 s in chunks of 8 KB and 0.4 s in
-    chunks of 64 KB (tests/tools/benchmark.py). Raises OSError for an unreadable file, FileChanged,
-    requests.RequestException.
+    A presigned address (S3 and its like) wants method="PUT", the file as it is, and no token;
+    what it is signed for besides (`x-amz-...`) goes into `headers`. Content-Type stays ours,
+    application/octet-stream: sign it for that, or for none. Redirected to another host,
+    requests drops Authorization but takes other headers along, and asks ~/.netrc for that host.
+
+    Raises OSError for a file that can't be read, FileChanged, requests.HTTPError for a status
+    that is no 2xx or comes before the file has gone, else requests.RequestException.
     """
     reader = MultipartFileReader if multipart else ProgressFileReader
     body = reader(path, chunk_size, on_progress)
-    response = requests.post(
+    response = requests.request(
+        method,
         url,
         data=body,
-        headers={"Content-Type": body.content_type},
+        headers={**(headers or {}), "Content-Type": body.content_type},
+        auth=leave_netrc_alone,
+        timeout=allow_for_slow_line(timeout, len(body)),
         stream=True,  # a server like httpbin echoes all that it got
-        timeout=timeout,
     )
-    if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
-        raise requests.RequestException(f"redirected to {response.url}, the file got lost")
-    response.raise_for_status()
+    check_answer(response)
+    if body.bytes_left:  # urllib3 takes an early answer for the answer
+        gone = f"{body.total_bytes - body.bytes_left:,} of {body.total_bytes:,} bytes"
+        text = f"answered {response.status_code} after {gone} - the rest was not taken"
+        raise requests.HTTPError(text, response=response)
     return response
 
 
-def explain(error: OSError | ValueError) -> str:
-    """Return in one line what happened and what to do."""
-    if isinstance(error, requests.HTTPError):
-        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
-        return f"{error.response.status_code} {reason} - check the address and the size"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return "no answer in time - try again later"
-    if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
-        return "the connection broke - the file may be larger than the server takes"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "no secure connection - check the address, and this machine's clock"
-    if isinstance(error, requests.ConnectionError):
-        return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
-        return f"{error} - check the address"
-    return f"{error.filename or 'file'}: {error.strerror} - check the path"
+def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
+    user, password = requests.utils.get_auth_from_url(str(request.url))
+    if user or password:  # https://user:password@host/
+        requests.auth.HTTPBasicAuth(user, password)(request)
+    return request
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
+    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
+
+
+def check_answer(response: requests.Response) -> None:
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
+
+    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
+    """
+    status = response.status_code
+    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
+    if 200 <= status < 300 and not is_lost:
+        return
+    reason = response.reason or http.client.responses.get(status, "")
+    says = "after a redirect, the file got lost" if is_lost else read_message(response)
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
+    words = " ".join(f"{status} {reason} {says}".split())
+    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+
+
+def read_message(response: requests.Response) -> str:
+    """Return what a short body says, but no HTML, and nothing that repeats a token."""
+    text = ""
+    with response, suppress(requests.RequestException):  # the status is enough
+        text = next(response.iter_content(1000), b"").decode(errors="replace")
+    sent = response.request.headers
+    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
+    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
+    if text.lstrip().startswith("<") or any(token in text for token in tokens):
+        return ""
+    return text[:200]
+
+
+COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
+ADVICE = {  # by status, or by its first digit
+    1: "that was a hint and no answer, the file may have arrived",
+    5: "try again later",
+    401: "check the key",
+    403: "check the key",
+    413: "send a smaller file",
+    429: "try again later",
+}
+
+# --- the command line ---
+
+SAMPLE_BYTES = 5 * 1024 * 1024
+CANT_CONNECT = "can't connect"
+BROKEN = "the connection broke - the file may be larger than the server takes"
+NO_TLS = "no TLS at that port - try http:// instead of https://"
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
+    "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
+    "Max retries": CANT_CONNECT,
+    "timed out": "no answer in time - try again later",
+    "Connection aborted": BROKEN,
+    "Connection broken": "the answer broke off - the file may have arrived",
+    "://": "requests can't use this address - check it",
+}
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Return what went wrong and what to do, without the address: it may hold a password."""
+    text = str(error)
+    if isinstance(error, requests.HTTPError):  # that text is ours
+        return text
+    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if meaning != CANT_CONNECT:
+        return meaning
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{meaning} - try: {python} {' '.join(quoted)}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    import tempfile
+
     parser = argparse.ArgumentParser(
-        description="Upload a file in chunks, with percent-complete.",
+        description="Upload a file in chunks, with progress.",
         epilog="example: streaming_upload.py video.mp4 --chunk-size 65536 --multipart",
     )
     parser.add_argument("file", nargs="?", type=Path, help="what to send (default: 5 MB)")
@@ -199,40 +278,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES", help="default: 8192"
     )
     parser.add_argument("--multipart", action="store_true", help="send it as multipart/form-data")
-    parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
+    parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
-    if args.chunk_size < 1:
-        parser.error("--chunk-size is at least 1 byte")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = args.file
-            if not path:
-                path = Path(folder, "video.bin")
+            path = args.file or Path(folder, "video.bin")
+            if not args.file:
                 path.write_bytes(os.urandom(SAMPLE_BYTES))
-            size = path.stat().st_size
-            started = time.perf_counter()
-            with stream_upload(
-                path, args.url, chunk_size=args.chunk_size, multipart=args.multipart
-            ) as response:
-                seconds = time.perf_counter() - started
-            speed = f"{seconds:.2f} s: {size / 1e6 / seconds:.1f} MB/s"
-            print(f"sent {size:,} bytes in {speed}, {response.status_code}")
+            response = stream_upload(
+                path, url, chunk_size=args.chunk_size, multipart=args.multipart
+            )
+        with response:
+            sent = int(response.request.headers["Content-Length"])
+            print(f"sent {sent:,} bytes: {response.status_code}")
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except FileChanged as error:
-        print(f"error: {error} - try again when nothing writes to it", file=sys.stderr)
-        return 1
-    except (OSError, ValueError) as error:  # requests.RequestException is an OSError
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(130)
+    except (FileChanged, OSError, ValueError) as error:  # requests' exceptions are OSErrors
+        given = sys.argv[1:] if argv is None else argv
+        rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
+        sys.exit(f"error: {explain(error, rest)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
