@@ -73,11 +73,21 @@ class Stage:
             return route
         return f"{self.url}{route}{'&' if '?' in route else '?'}{self.token}"
 
+    def run_main(self, script: ModuleType, *arguments: object) -> tuple[int, str, str]:
+        """Run a script's `main`; return its exit code and what it printed."""
+        self.capsys.readouterr()
+        try:
+            code = script.main([str(argument) for argument in arguments]) or 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = self.capsys.readouterr()
+        if isinstance(code, str):  # Python prints it to stderr, and exits with 1
+            code, err = 1, f"{err}{code}\n"
+        return code, out, err
+
     def run(self, script: ModuleType, *arguments: object) -> str:
         """Run a script's `main`; return its last line, or its one error line."""
-        self.capsys.readouterr()
-        code = script.main([str(argument) for argument in arguments])
-        out, err = self.capsys.readouterr()
+        code, out, err = self.run_main(script, *arguments)
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
         assert (code, len(errors)) in ((0, 0), (1, 1)), f"exit code {code}, stderr: {err}"
         assert "Traceback" not in err
@@ -85,9 +95,8 @@ class Stage:
 
     def run_batch(self, script: ModuleType, *arguments: object) -> str:
         """Run a script's `main`; return all that it prints to stdout, and its exit code."""
-        self.capsys.readouterr()
-        code = script.main([str(argument) for argument in arguments])
-        *lines, summary = self.capsys.readouterr().out.splitlines()
+        code, out, _ = self.run_main(script, *arguments)
+        *lines, summary = out.splitlines()
         return " | ".join([*sorted(lines), summary, f"exit code {code}"])
 
     def call(self, function: Callable[..., object], *arguments: Any, **options: Any) -> str:
