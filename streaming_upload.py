@@ -199,7 +199,8 @@ def check_answer(response: requests.Response) -> None:
     if 200 <= status < 300 and not is_lost:
         return
     reason = response.reason or http.client.responses.get(status, "")
-    says = "after a redirect, the file got lost" if is_lost else read_message(response)
+    with response:  # closed then
+        says = "after a redirect, the file got lost" if is_lost else read_message(response)
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
@@ -209,7 +210,7 @@ def check_answer(response: requests.Response) -> None:
 def read_message(response: requests.Response) -> str:
     """Return what a short body says, but no HTML, and nothing that repeats a token."""
     text = ""
-    with response, suppress(requests.RequestException):  # the status is enough
+    with suppress(requests.RequestException):  # the status is enough
         text = next(response.iter_content(1000), b"").decode(errors="replace")
     sent = response.request.headers
     values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
