@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reader_checks.mine import ROOT as ROOT
 from reader_checks.mine import SCRIPTS as SCRIPTS
-from reader_checks.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from offline import PracticeServer
@@ -59,21 +58,6 @@ def server() -> Iterator[PracticeServer]:
 
     with PracticeServer() as server:
         yield server
-
-
-@pytest.fixture(scope="session", autouse=True)
-def verdicts(
-    no_network: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Verdicts]:
-    """Judge what test_mistakes.py will ask for, from the start."""
-    verdicts = Verdicts(tmp_path_factory.mktemp("verdicts"))
-    for item in request.session.items:
-        if item.path.name == "test_mistakes.py" and isinstance(item, pytest.Function):
-            path = getattr(item, "callspec").params.get("path")  # noqa: B009 - it has no type
-            if path:
-                verdicts.begin(path)
-    yield verdicts
-    verdicts.stop()
 
 
 @pytest.fixture

@@ -8,18 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from reader_checks.script import (
-    TEXT_MODE,
-    Opened,
-    Run,
-    Script,
-    Unusable,
-    describe_error,
-    give_hint,
-    shorten_text,
-)
+from reader_checks.hints import TEXT_MODE, describe_error, give_hint, shorten_text
+from reader_checks.script import Opened, Run, Script, Unusable, chapter, exercise
 from reader_checks.web import Received, Reply, answer_as_httpbin
 
 PHOTO = "photo.jpg"
@@ -115,7 +105,7 @@ def blur(text: str) -> str:
     return re.sub(r"[0-9a-f]{32}|\d+", "#", text)
 
 
-@pytest.mark.chapter
+@chapter
 def test_opens_the_file_in_binary_mode(script: Script) -> None:
     """Open the file in binary mode."""
     upload(script)
@@ -124,7 +114,7 @@ def test_opens_the_file_in_binary_mode(script: Script) -> None:
         script.fail(*describe_text(opened), TEXT_MODE, opened.line)
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_the_file_as_multipart(script: Script) -> None:
     """Send the file with files=, as multipart/form-data."""
     upload(script)
@@ -146,7 +136,7 @@ def test_sends_the_file_as_multipart(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_all_bytes_unchanged(script: Script) -> None:
     """Send all bytes of the file, unchanged, each time that it is sent."""
     script.make_file(PHOTO)
@@ -195,7 +185,7 @@ def expect_all_bytes(script: Script, when: str = "") -> None:
             )
 
 
-@pytest.mark.chapter
+@chapter
 def test_gives_the_part_a_file_name(script: Script) -> None:
     """Give the part a file name."""
     upload(script)
@@ -209,14 +199,14 @@ def test_gives_the_part_a_file_name(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sets_a_timeout(script: Script) -> None:
     """Set a timeout."""
     upload(script)
     script.expect_timeouts()
 
 
-@pytest.mark.chapter
+@chapter
 def test_checks_the_status_before_it_reports_success(script: Script) -> None:
     """Check the status before you report success."""
     well = upload(script)
@@ -247,7 +237,7 @@ def test_checks_the_status_before_it_reports_success(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_closes_the_file(script: Script) -> None:
     """Close the file."""
     upload(script)
@@ -269,7 +259,7 @@ def find_upload_file(script: Script) -> Callable[..., Any]:
     return upload_file
 
 
-@pytest.mark.exercise
+@exercise
 def test_sends_metadata_as_form_fields(script: Script) -> None:
     """Send metadata beside the file: upload_file(path, metadata={"caption": "me"})."""
     upload_file = find_upload_file(script)
@@ -296,7 +286,7 @@ def test_sends_metadata_as_form_fields(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_tells_the_media_type_by_the_extension(script: Script) -> None:
     """Give the part the media type that the file's extension stands for."""
     upload_file = find_upload_file(script)
@@ -359,7 +349,7 @@ def run_with(script: Script, option: str, content: bytes | None = None) -> str:
     return run.out
 
 
-@pytest.mark.exercise
+@exercise
 def test_peek_shows_the_first_bytes_in_hex(script: Script) -> None:
     """Show the first bytes in hex with --peek, and send nothing."""
     out = run_with(script, "--peek", PNG_HEAD + bytes(20_000) + b"\xde\xad\xbe\xef")
@@ -369,16 +359,18 @@ def test_peek_shows_the_first_bytes_in_hex(script: Script) -> None:
         got=out,
         expected=PNG_HEAD[:8].hex(" "),
         hint="two hex digits for each byte are wanted: bytes have a method hex()",
+        line=script.find_print("PNG") or script.find_print(r"\S"),
     )
     script.expect(
         "deadbeef" not in digits,
         got=f"{len(out):,} letters, the last bytes too",
         expected="only the first bytes",
         hint="all of the file was shown: give read() a size",
+        line=script.find_print(r"\S"),
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_show_body_prints_the_request_and_sends_nothing(script: Script) -> None:
     """Print the request with its boundary with --show-body, and send nothing."""
     out = run_with(script, "--show-body")
@@ -389,6 +381,7 @@ def test_show_body_prints_the_request_and_sends_nothing(script: Script) -> None:
         got="\n".join(types) or out,
         expected="the header Content-Type: multipart/form-data; boundary=...",
         hint="the boundary stands in the Content-Type: print the headers of the prepared request",
+        line=script.find_print("Content-Type") or script.find_print(r"\S"),
     )
     boundary = header[1] if header else ""
     script.expect(
@@ -396,6 +389,7 @@ def test_show_body_prints_the_request_and_sends_nothing(script: Script) -> None:
         got=out,
         expected=f'a part header with filename="{PHOTO}"',
         hint="the part is missing, or its headers: print the body of the prepared request too",
+        line=script.find_print(r"\S"),
     )
     delimiters = re.findall(r"--[\w-]{8,}", out)
     script.expect(
@@ -403,10 +397,11 @@ def test_show_body_prints_the_request_and_sends_nothing(script: Script) -> None:
         got=f"a body with {' and '.join(delimiters) or 'no boundary'}",
         expected=f"a body between --{boundary} and --{boundary}--",
         hint="header and body don't fit: each prepare() makes a new boundary, so print one request",
+        line=script.find_print("--"),
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_refuses_a_redirect_that_loses_the_file(script: Script) -> None:
     """Raise an error when a redirect turns the POST into a GET, for the file is lost then."""
     upload_file = find_upload_file(script)

@@ -14,19 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import requests
 
-from reader_checks.script import (
-    TEXT_MODE,
-    Script,
-    Unusable,
-    describe_error,
-    find_file_names,
-    give_hint,
-    make_sample,
-    shorten_text,
-)
+from reader_checks.hints import TEXT_MODE, describe_error, give_hint, shorten_text
+from reader_checks.script import Patch, Script, Unusable, chapter, exercise, make_sample
+from reader_checks.source import find_file_names
 from reader_checks.web import Received, Reply
 
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits
@@ -154,7 +146,7 @@ def collect(script: Script, contents: dict[str, bytes], value: Any, error: Any) 
         for line in to_lines(value):
             lines.append(line)
     except Exception as failure:
-        error, script.error_line = failure, script.find_line(failure)
+        error, script.error_line = failure, script.find_error_line(failure)
     names = [name_file(request, contents) for request in find_uploads(script)]
     known = {*names, *contents}
     for line in script.printed.splitlines():
@@ -227,7 +219,7 @@ def watch_futures(script: Script) -> Iterator[Callable[[int], None]]:
             if not changed.wait_for(lambda: over >= uploads, patience):
                 patience = 0.0
 
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch() as patch:
         for name in ("set_result", "set_exception"):
             patch.setattr(Future, name, count(getattr(Future, name)))
         yield wait_for
@@ -247,7 +239,7 @@ def hold_until_two(script: Script) -> None:
 # ---------------------------------------------------------------------------- the chapter
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_each_file_once_and_whole(script: Script) -> None:
     """Send each file once, whole, and under its own name."""
     batch = upload_well(script)
@@ -303,14 +295,14 @@ def test_sends_each_file_once_and_whole(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_gives_each_request_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     upload_well(script)
     script.expect_timeouts()
 
 
-@pytest.mark.chapter
+@chapter
 def test_uploads_at_the_same_time(script: Script) -> None:
     """Upload several files at the same time."""
     upload_well(script)
@@ -325,17 +317,17 @@ def test_uploads_at_the_same_time(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_keeps_to_max_workers(script: Script) -> None:
     """Run no more uploads at once than max_workers says."""
     pools: list[tuple[int | None, int | None]] = []  # max_workers, line
     start = ThreadPoolExecutor.__init__
 
     def note(self: Any, max_workers: int | None = None, *rest: Any, **options: Any) -> None:
-        pools.append((max_workers, script._current_line()))
+        pools.append((max_workers, script.current_line()))
         start(self, max_workers, *rest, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch() as patch:
         patch.setattr(ThreadPoolExecutor, "__init__", note)
         upload_well(script)
         script.expect(
@@ -374,7 +366,7 @@ def test_keeps_to_max_workers(script: Script) -> None:
             )
 
 
-@pytest.mark.chapter
+@chapter
 def test_names_the_right_file_on_each_line(script: Script) -> None:
     """Say of each file what became of it, on a line with its name."""
     batch = upload_well(script)
@@ -421,7 +413,7 @@ def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> 
             )
 
 
-@pytest.mark.chapter
+@chapter
 def test_reports_a_refused_file_as_failed(script: Script) -> None:
     """Report a file that the server refuses as failed."""
     batch = upload_well(script)
@@ -439,7 +431,7 @@ def test_reports_a_refused_file_as_failed(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_goes_on_when_a_file_fails(script: Script) -> None:
     """Let a file that fails cost only its own line."""
     batch = upload_well(script)
@@ -493,7 +485,7 @@ def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> Non
 # ---------------------------------------------------------------------------- exercises
 
 
-@pytest.mark.exercise
+@exercise
 def test_refuses_a_file_over_50_mb(script: Script) -> None:
     """Refuse a file over 50 MB before anything is sent."""
     script.require(script.has("upload_single_file"), "no upload_single_file")
@@ -532,7 +524,7 @@ def test_refuses_a_file_over_50_mb(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_yields_results_as_they_complete(script: Script) -> None:
     """Yield each result as soon as it is there."""
     require_iterator(script)
@@ -566,7 +558,7 @@ def test_yields_results_as_they_complete(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_gives_each_worker_a_session_of_its_own(script: Script) -> None:
     """Give each worker thread a Session of its own."""
     script.require("session(" in script.source.lower(), "no Session")
@@ -579,7 +571,7 @@ def test_gives_each_worker_a_session_of_its_own(script: Script) -> None:
         users.setdefault(id(self), set()).add(threading.get_ident())
         return send(self, *arguments, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch() as patch:
         patch.setattr(requests.Session, "send", note)
         has_function = script.has("upload_files")
         sessions.clear()
@@ -606,7 +598,7 @@ def test_gives_each_worker_a_session_of_its_own(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_waits_as_retry_after_asks(script: Script) -> None:
     """Wait as Retry-After asks, try again, and give up after a few tries."""
     begun = re.search(r"retry|retries|429|503", script.source, re.IGNORECASE)
@@ -672,7 +664,7 @@ def test_waits_as_retry_after_asks(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_takes_only_a_few_paths_ahead(script: Script) -> None:
     """Take only a few paths ahead of the results, so that they may be endless."""
     require_iterator(script)

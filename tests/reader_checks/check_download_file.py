@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import requests
 
-from reader_checks.script import Result, Script, Unusable, describe_error, give_hint
+from reader_checks.hints import describe_error, give_hint
+from reader_checks.script import Patch, Result, Script, Unusable, chapter, exercise
 from reader_checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
 
 URL = "https://httpbin.org/image/jpeg"
@@ -89,7 +89,7 @@ def read(script: Script, name: str = NAME) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-@pytest.mark.chapter
+@chapter
 def test_saves_a_picture_in_binary_mode(script: Script) -> None:
     """Download a picture when the script is run, and write it in binary mode."""
     run = script.run()
@@ -131,7 +131,7 @@ def test_saves_a_picture_in_binary_mode(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_saves_what_came_byte_for_byte(script: Script) -> None:
     """Save what the server sends, byte for byte."""
     expect_success(script, download(script, Reply(BODY, headers=JPEG)))
@@ -152,7 +152,7 @@ def test_saves_what_came_byte_for_byte(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_raises_content_type_mismatch(script: Script) -> None:
     """Raise ContentTypeMismatch unless the Content-Type begins with expected_prefix."""
     hints = {
@@ -189,7 +189,7 @@ def test_raises_content_type_mismatch(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_checks_the_header_before_it_writes(script: Script) -> None:
     """Look at the Content-Type before anything is written."""
     script.load()
@@ -208,7 +208,7 @@ def test_checks_the_header_before_it_writes(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_checks_the_status(script: Script) -> None:
     """Check the status before the body is used."""
     for status in (404, 500):
@@ -223,7 +223,7 @@ def test_checks_the_status(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_downloads_in_chunks(script: Script) -> None:
     """Take a large file in chunks: memory stays flat."""
     sizes: list[object] = []
@@ -233,7 +233,7 @@ def test_downloads_in_chunks(script: Script) -> None:
         sizes.append(chunk_size)
         return iter_content(self, chunk_size, *rest, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch() as patch:
         patch.setattr(requests.Response, "iter_content", note)
         expect_success(script, download(script, Reply(draw_picture(), headers=JPEG)))
     script.expect(
@@ -257,7 +257,7 @@ def test_downloads_in_chunks(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sets_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     download(script, Reply(BODY, headers=JPEG))
@@ -265,15 +265,18 @@ def test_sets_a_timeout(script: Script) -> None:
     script.expect_timeouts()
 
 
-@pytest.mark.exercise
+@exercise
 def test_shows_progress(script: Script) -> None:
     """Call on_progress(bytes_received, total_bytes) after each chunk."""
     begun = script.takes(script.find("download_file"), "on_progress")
     script.require(begun, "no parameter on_progress")
     calls: list[tuple[object, ...]] = []
+    line: int | None = None
 
     def on_progress(*values: object) -> None:
+        nonlocal line
         calls.append(values)
+        line = script.current_line()
 
     for reply in (Reply(BODY, headers=JPEG), Reply([BODY], headers=JPEG)):
         calls.clear()
@@ -286,6 +289,7 @@ def test_shows_progress(script: Script) -> None:
             got=f"calls: {len(calls)}" + (f", the last with {calls[-1]}" if calls else ""),
             expected=expected,
             hint="call on_progress after each chunk, with two numbers",
+            line=line,
         )
         received: list[Any] = [values[0] for values in calls]
         script.expect(
@@ -293,16 +297,18 @@ def test_shows_progress(script: Script) -> None:
             got=f"..., {calls[-2]}, {calls[-1]}",
             expected=expected,
             hint="the bytes so far are wrong: add up len(chunk), the last chunk is shorter",
+            line=line,
         )
         script.expect(
             {values[1] for values in calls} == {total},
             got=f"..., {calls[-2]}, {calls[-1]}",
             expected=expected,
             hint="the total is the Content-Length as a number, or None where the server sends none",
+            line=line,
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_caps_the_size(script: Script) -> None:
     """Raise DownloadTooLarge beyond max_bytes, announced or counted."""
     begun = script.takes(script.find("download_file"), "max_bytes")
@@ -340,7 +346,7 @@ def test_caps_the_size(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_refuses_a_lying_header(script: Script) -> None:
     """Raise ContentTypeMismatch for a web page that is announced as a picture."""
     result = download(script, Reply(PAGE.body, headers=JPEG))
@@ -371,7 +377,7 @@ def compares_bytes(script: Script) -> bool:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_leaves_nothing_half_written(script: Script) -> None:
     """Keep the old file, and no part of the new one, when the body is cut off."""
     script.load()
@@ -406,7 +412,7 @@ def test_leaves_nothing_half_written(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_resumes_an_interrupted_download(script: Script) -> None:
     """Go on with resume=True where an interrupted call ended."""
     begun = script.takes(script.find("download_file"), "resume")

@@ -12,18 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
+from reader_checks.hints import give_hint, shorten
 from reader_checks.script import (
     Mistake,
+    Patch,
     Result,
     Script,
     Unusable,
+    chapter,
+    exercise,
     find_usual_value,
-    give_hint,
-    shorten,
 )
 from reader_checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
 
@@ -158,7 +159,7 @@ def find_media_type(content: bytes) -> str | None:
         return None
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
     """Send a JPEG and a PNG, each with its media type."""
     for name in ("me.jpg", "me.png"):
@@ -212,7 +213,7 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
     """Let the signature decide, all of it, and not the name."""
     script.make_file("page.jpg", WEB_PAGE)
@@ -246,7 +247,7 @@ def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     """Refuse a file that is too large, and ask for its size before you read it."""
     os.truncate(script.make_file("large.jpg"), LARGE_BYTES)  # a good picture, then nothing
@@ -268,7 +269,7 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_nothing_that_was_refused(script: Script) -> None:
     """Send nothing when the file is refused."""
     script.make_file("notes.txt")
@@ -282,7 +283,7 @@ def test_sends_nothing_that_was_refused(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_a_name_without_its_folders(script: Script) -> None:
     """Send a safe file name, without the folders before it."""
     script.make_file("album/me.jpg")
@@ -297,14 +298,14 @@ def test_sends_a_name_without_its_folders(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sets_a_timeout(script: Script) -> None:
     """Give each request a timeout."""
     upload(script, "me.jpg")
     script.expect_timeouts()
 
 
-@pytest.mark.chapter
+@chapter
 def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
     """Check the status of the response."""
     usual: Reply | None = None
@@ -346,7 +347,7 @@ def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_accepts_webp_but_no_other_riff(script: Script) -> None:
     """Accept WebP, and no other RIFF."""
     script.require("webp" in script.source.lower(), "WebP")
@@ -376,7 +377,7 @@ def test_accepts_webp_but_no_other_riff(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_refuses_a_picture_that_is_cut_off(script: Script) -> None:
     """Refuse a picture that is cut off."""
     for name in ("half.jpg", "half.png"):
@@ -393,7 +394,7 @@ def test_refuses_a_picture_that_is_cut_off(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_caps_the_pixels_before_decoding(script: Script) -> None:
     """Cap the pixels, and ask for them before you decode."""
     kind = type(make(script))
@@ -415,7 +416,7 @@ def test_caps_the_pixels_before_decoding(script: Script) -> None:
         line=script.error_line,
     )
     script.make_file("huge.png", draw_picture("PNG", (1300, 900)))
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch() as patch:
         patch.setattr(ImageFile.ImageFile, "load_prepare", watch)
         refused = is_refused(script, "huge.png", max_pixels=1_000_000)
     script.expect(
@@ -432,7 +433,7 @@ def test_caps_the_pixels_before_decoding(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_strips_the_position_and_turns_upright(script: Script) -> None:
     """Strip the GPS position, and turn the picture upright."""
     picture = Image.open(io.BytesIO(draw_picture()))
@@ -512,7 +513,7 @@ HARM: list[tuple[list[str], Callable[[str], object], str]] = [
 ]
 
 
-@pytest.mark.exercise
+@exercise
 def test_makes_names_safe_on_every_system(script: Script) -> None:
     """Make names safe on every system."""
     owner: Any = script.load()

@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from reader_checks.script import Result, Script, Unusable, describe_error, give_hint
+from reader_checks.hints import describe_error, give_hint
+from reader_checks.script import Result, Script, Unusable, chapter, exercise
 from reader_checks.web import Received, Reply, answer_ocr, draw_picture
 
 KEY = "K84127959588957"
@@ -130,7 +130,7 @@ def find_key(request: Received) -> str:
 # ---------------------------------------------------------------------- the chapter
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_the_photo_as_a_file(script: Script) -> None:
     """Open the photo in binary mode, and send it with files=."""
     find_scan(script)(answer_ocr())
@@ -165,7 +165,7 @@ def test_sends_the_photo_as_a_file(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_keeps_the_key_secret(script: Script) -> None:
     """Send the key in the header apikey, and show it nowhere."""
     scan = find_scan(script)
@@ -205,14 +205,14 @@ def test_keeps_the_key_secret(script: Script) -> None:
         script.expect(key not in script.printed, got=script.printed, expected=expected, hint=hint)
 
 
-@pytest.mark.chapter
+@chapter
 def test_sets_a_timeout(script: Script) -> None:
     """Set a timeout."""
     find_scan(script)(answer_ocr())
     script.expect_timeouts()
 
 
-@pytest.mark.chapter
+@chapter
 def test_checks_the_reply(script: Script) -> None:
     """Check the status and IsErroredOnProcessing before you read the text."""
     scan = find_scan(script)
@@ -245,7 +245,7 @@ def test_checks_the_reply(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_finds_the_total(script: Script) -> None:
     """Find the TOTAL, not the SUBTOTAL, the largest or the last amount."""
     scan = find_scan(script)
@@ -271,7 +271,7 @@ def test_finds_the_total(script: Script) -> None:
     expect_total(script, result, "14.35", hints.get(find_amount(result) or Decimal(0), hint))
 
 
-@pytest.mark.chapter
+@chapter
 def test_finds_the_date(script: Script) -> None:
     """Find the date, not a number that only looks like one."""
     scan = find_scan(script)
@@ -292,7 +292,7 @@ def test_finds_the_date(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_makes_nothing_up(script: Script) -> None:
     """Return None for what is not on the receipt."""
     scan = find_scan(script)
@@ -332,7 +332,7 @@ def test_makes_nothing_up(script: Script) -> None:
 # ---------------------------------------------------------------------- the exercises
 
 
-@pytest.mark.exercise
+@exercise
 def test_returns_the_total_as_a_decimal(script: Script) -> None:
     """Return the total as a decimal.Decimal, exact to the cent."""
     scan = find_scan(script)
@@ -356,7 +356,7 @@ def test_returns_the_total_as_a_decimal(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_refuses_what_is_no_picture(script: Script) -> None:
     """Refuse a file that is no picture, or half of one, before it is sent."""
     scan = find_scan(script)
@@ -390,7 +390,7 @@ def test_refuses_what_is_no_picture(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_escapes_the_subtotal_trap(script: Script) -> None:
     """Find what is to be paid among all lines that say total."""
     scan = find_scan(script)
@@ -415,7 +415,7 @@ def test_escapes_the_subtotal_trap(script: Script) -> None:
         expect_total(script, scan(HEAD + text), "14.35", hint)
 
 
-@pytest.mark.exercise
+@exercise
 def test_reports_an_ambiguous_date(script: Script) -> None:
     """Say when a date has two readings, and read it day first on demand."""
     begun = "date_is_ambiguous" in script.source or "day_first" in script.source
@@ -453,7 +453,7 @@ def test_reports_an_ambiguous_date(script: Script) -> None:
             )
 
 
-@pytest.mark.exercise
+@exercise
 def test_draws_the_evidence(script: Script) -> None:
     """Mark on the photo where total and date were found."""
     script.require("--annotate" in script.source, "no option --annotate")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
-from reader_checks.script import Run, Script, describe_error
+from reader_checks.hints import describe_error
+from reader_checks.script import Run, Script, chapter, exercise
 from reader_checks.web import Reply, answer_as_httpbin
 
 MEGABYTE = 1_000_000
@@ -104,14 +104,14 @@ def upload(script: Script, run_script: Callable[..., Run]) -> Run:
     return run
 
 
-@pytest.mark.chapter
+@chapter
 def test_opens_the_file_in_binary_mode(script: Script) -> None:
     """Open the file in binary mode."""
     upload(script, script.run_well)
     script.expect_binary_mode()
 
 
-@pytest.mark.chapter
+@chapter
 def test_yields_the_whole_file_in_chunks(script: Script) -> None:
     """Let the reader yield the whole file, in chunks of at most chunk_size bytes."""
     path = script.make_file("video.bin", TEXT)
@@ -134,7 +134,7 @@ def test_yields_the_whole_file_in_chunks(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_holds_only_a_chunk_in_memory(script: Script) -> None:
     """Hold no more than a chunk of the file in memory."""
     size = 16 * MEGABYTE
@@ -152,7 +152,7 @@ def test_holds_only_a_chunk_in_memory(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sends_the_reader_as_the_body(script: Script) -> None:
     """Hand the reader itself to requests.post, as data=."""
     upload(script, script.run_well)
@@ -185,7 +185,7 @@ def test_sends_the_reader_as_the_body(script: Script) -> None:
     )
 
 
-@pytest.mark.chapter
+@chapter
 def test_shows_percent_complete_up_to_100(script: Script) -> None:
     """Show percent-complete after each chunk, up to exactly 100."""
     path = script.make_file("video.bin", TEXT)
@@ -214,14 +214,14 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
         )
 
 
-@pytest.mark.chapter
+@chapter
 def test_sets_a_timeout(script: Script) -> None:
     """Send with a timeout."""
     upload(script, script.run_well)
     script.expect_timeouts()
 
 
-@pytest.mark.chapter
+@chapter
 def test_checks_the_status(script: Script) -> None:
     """Say so when the server answers with an error."""
     good = upload(script, script.run_well)
@@ -239,7 +239,7 @@ def test_checks_the_status(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_tells_progress_to_a_callback(script: Script) -> None:
     """Tell progress to on_progress(bytes_sent, total_bytes)."""
     kind = script.find("ProgressFileReader", kind="class")
@@ -268,7 +268,7 @@ def test_tells_progress_to_a_callback(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_announces_the_length(script: Script) -> None:
     """Send Content-Length: let len(reader) be the size of the file."""
     path = script.make_file("video.bin", TEXT)
@@ -279,7 +279,7 @@ def test_announces_the_length(script: Script) -> None:
     script.called = script.called.replace("list", "len", 1)
     script.expect(
         length == str(len(TEXT)),
-        got=f"Content-Length: {length}",
+        got=f"Content-Length: {length!s}",
         expected=f"Content-Length: {len(TEXT)}, the size of the file",
         hint="the length counts bytes, not chunks: let len() be the size of the file",
     )
@@ -294,7 +294,7 @@ def test_announces_the_length(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_starts_afresh_after_a_redirect(script: Script) -> None:
     """Send the whole file again when the server answers 307."""
     path = script.make_file("video.bin", TEXT)
@@ -336,7 +336,7 @@ def test_starts_afresh_after_a_redirect(script: Script) -> None:
     )
 
 
-@pytest.mark.exercise
+@exercise
 def test_notices_a_file_that_changes(script: Script) -> None:
     """Raise FileChanged when the file shrinks or grows while it is sent; never send more."""
     script.require(script.has("FileChanged"), "no FileChanged")
@@ -366,7 +366,7 @@ def test_notices_a_file_that_changes(script: Script) -> None:
         )
 
 
-@pytest.mark.exercise
+@exercise
 def test_streams_multipart(script: Script) -> None:
     """Stream the file as multipart/form-data with stream_upload(path, multipart=True)."""
     script.require(script.has("stream_upload"), "no stream_upload")

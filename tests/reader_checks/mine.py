@@ -7,23 +7,20 @@ against ours where no folder is given.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-CHECKS = Path(__file__).resolve().parent
-SCRIPTS = [
-    "basic_upload.py",
-    "profile_picture_uploader.py",
-    "streaming_upload.py",
-    "download_file.py",
-    "concurrent_upload.py",
-    "receipt_scanner.py",
-]
-LEVELS = ("chapter", "exercise")
+from reader_checks.catalog import CHECKS, LEVELS, Check, read_checks
+from reader_checks.catalog import ROOT as ROOT
+from reader_checks.catalog import SCRIPTS as SCRIPTS
+from reader_checks.worker import Outcome, Worker
+
 BAR_WIDTH = 10
 NOT_STARTED = "not started yet"
 
@@ -34,6 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--level", choices=LEVELS, help="only what the chapter, or exercises, ask for")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Read no conftest.py for a reader: neither ours nor what lies where they stand is needed."""
+    known = early_config.known_args_namespace
+    if known.mine is not None:
+        known.noconftest = True
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chapter: what a script of the chapter does")
     config.addinivalue_line("markers", "exercise: what an exercise of the README adds")
@@ -42,124 +48,215 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # somebody else's tests
     if mine is not None:
         folder = Path(mine).expanduser()
-        if config.rootpath != ROOT:  # pytest took the folder behind the space for its root
-            raise pytest.UsageError(f"write --mine={mine}, with the equals sign, in {ROOT}")
         if not folder.is_dir():
             reason = "is a file" if folder.exists() else "is not there"
             raise pytest.UsageError(f"--mine takes a folder, and {mine!r} {reason}")
-        if config.args_source is not pytest.Config.ArgsSource.ARGS:
-            # The other tests are ours: don't even import them.
-            config.args = [*map(str, sorted(CHECKS.glob("check_*.py")))]
+        if hasattr(config.option, "dist"):  # pytest-xdist: one check goes by what others found
+            config.option.dist, config.option.tx = "no", []
         if config.option.reportchars == "fE":  # the default: a list of what failed, said already
             config.option.reportchars = "N"
     config.pluginmanager.register(Checks(config), "checks")
 
 
-@pytest.fixture
-def script() -> NoReturn:
-    """What a check gets, a `reader_checks.script.Script`, is made in the process that runs it."""
-    raise AssertionError("a check is marked chapter or exercise")
-
-
-class CheckFailed(Exception):
-    """A check failed; the text is for the reader."""
-
-
-def get_script(item: pytest.Item) -> str | None:
-    """Return the name of the script that a check is for, None for a test that is no check."""
-    if item.path.parent == CHECKS and any(map(item.get_closest_marker, LEVELS)):
-        return item.path.name.removeprefix("check_")
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Collector | None:
+    """Collect the checks; their modules are imported by the process that runs them."""
+    if module_path.parent == CHECKS and module_path.name.startswith("check_"):
+        return CheckFile.from_parent(parent, path=module_path)
     return None
 
 
-def get_sentence(item: pytest.Item) -> str:
-    """Return what a check asks for, in words."""
-    words = item.function.__doc__ if isinstance(item, pytest.Function) else None
-    return (words or item.name).strip().split("\n")[0].rstrip(".")
+class CheckFile(pytest.File):
+    """The checks of one script."""
+
+    def collect(self) -> Iterator[CheckItem]:
+        for check in read_checks(self.path.name.removeprefix("check_")):
+            yield CheckItem.from_parent(self, name=check.name, check=check)
+
+
+class CheckItem(pytest.Item):
+    """One check."""
+
+    def __init__(self, *, check: Check, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.check = check
+        self.outcome: Outcome | None = None
+        self.add_marker(check.level)
+        if self.config.getoption("mine") is None:  # our scripts have quicker tests of their own
+            self.add_marker("slow")
+
+    def runtest(self) -> None:
+        checks: Checks | None = self.config.pluginmanager.get_plugin("checks")
+        assert checks
+        self.outcome = checks.judge(self)
+        if self.outcome.state == "not started":
+            pytest.skip("exercise not started yet")
+        if self.outcome.state != "passed":
+            raise CheckFailed(self.outcome)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Show what the reader can use, and no traceback unless `--full-trace` asks for it."""
+        if self.outcome and isinstance(excinfo.value, CheckFailed):
+            full = self.outcome.full if self.config.getoption("fulltrace") else ""
+            return Explanation(self.check, self.outcome, full)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.check.line, self.name
+
+
+class CheckFailed(Exception):
+    """A check failed; the outcome is for the reader."""
+
+
+class Explanation:
+    """What is shown of a check that failed."""
+
+    def __init__(self, check: Check, outcome: Outcome, full: str) -> None:
+        asks = "can't be checked yet" if outcome.state == "unusable" else check.asks
+        self.head = f"{check.script}: {asks}"
+        self.outcome = outcome
+        self.full = f"{full}\n" if full else ""
+
+    def __str__(self) -> str:
+        return f"{self.full}{self.head}\n{self.outcome}"
+
+    def toterminal(self, tw: Any) -> None:
+        """Write it for pytest, in colour and folded where that is a terminal."""
+        tw.write(f"{self.full}{fold('', self.head)}\n")
+        for name, fact in self.outcome.facts:
+            tw.line(fold(f"  {name:<9} ", fact))
+        if self.outcome.hint:
+            write_advice(tw, "Hint: ", self.outcome.hint)
+
+
+def fold(head: str, text: str) -> str:
+    """Return a text, on a terminal folded so that all its lines stand behind the head."""
+    if not sys.stdout.isatty():
+        return head + text
+    width = max(shutil.get_terminal_size().columns - 1 - len(head), 20)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return head + f"\n{' ' * len(head)}".join(lines)
+
+
+def write_advice(writer: Any, head: str, text: str) -> None:
+    """Write what the reader should look at, so that it stands out on a terminal."""
+    writer.write(head, bold=True, cyan=True)
+    writer.write(f"{fold(head, text)[len(head) :]}\n", bold=True)
 
 
 class Checks:
     """Runs the checks, and remembers what came of them."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from reader_checks.worker import Outcome, Worker
-
         self.config = config
         self.is_mine = config.getoption("mine") is not None
         self.folder = Path(config.getoption("mine") or ROOT).expanduser().resolve()
         self.worker = Worker()
-        self.outcomes: dict[pytest.Item, Outcome] = {}
-        self.passed = Outcome("passed")
-        self.items: list[pytest.Item] = []
+        self.chosen: list[CheckItem] = []
+        self.left_out = 0
+        self.results: dict[str, str] = {}  # passed, failed, skipped, by the check's id
 
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Our scripts have quicker tests of their own."""
-        if get_script(item) and not self.is_mine:
-            item.add_marker("slow")
+    # ------------------------------------------------------------------ what is run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
+        """Collect the checks for a reader, wherever they stand and this checkout lies."""
+        if not self.is_mine:
+            return None
+        wanted = self.find_wanted()
+        items: list[pytest.Item] = []
+        for script in SCRIPTS:
+            path = CHECKS / f"check_{script}"
+            id_ = path.relative_to(ROOT).as_posix()
+            file = CheckFile.from_parent(session, path=path, nodeid=id_)
+            report = file.ihook.pytest_make_collect_report(collector=file)
+            report.result = [
+                item
+                for item in report.result
+                if any(name in ("", item.name) for of, name in wanted if of == script)
+            ]
+            file.ihook.pytest_collectreport(report=report)
+            items += report.result
+        session.items = items
+        hook = self.config.hook
+        hook.pytest_collection_modifyitems(session=session, config=self.config, items=items)
+        hook.pytest_collection_finish(session=session)
+        session.testscollected = len(items)
+        return True
+
+    def find_wanted(self) -> list[tuple[str, str]]:
+        """Return scripts, and the name of one check or "", of what stands on the command line."""
+        wanted = []
+        given: Iterable[str] = self.config.args
+        if self.config.args_source is not pytest.Config.ArgsSource.ARGS:
+            given = [str(self.folder)]
+        for argument in given:
+            path, _, check = argument.partition("::")
+            script = Path(path).name.removeprefix("check_")
+            if script in SCRIPTS:
+                wanted.append((script, check.rpartition("::")[2]))
+            elif Path(path).is_dir():
+                wanted += [(script, "") for script in SCRIPTS]
+            else:
+                raise pytest.UsageError(f"{argument} is none of the chapter's scripts")
+        return wanted
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep what was asked for, in the order of the chapter."""
-        self.items = items
         level = self.config.getoption("level")
         if not (self.is_mine or level):
             return
         chosen = [
             item
             for item in items
-            if get_script(item) and (not level or item.get_closest_marker(level))
+            if isinstance(item, CheckItem) and (not level or item.check.level == level)
         ]
-        self.config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = sorted(chosen, key=lambda item: SCRIPTS.index(str(get_script(item))))
+        if len(chosen) < len(items):
+            left_out = [item for item in items if item not in chosen]
+            self.config.hook.pytest_deselected(items=left_out)
+        chosen.sort(key=lambda item: (SCRIPTS.index(item.check.script), *place(item)))
+        items[:] = chosen
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """A check needs no fixtures here; a script that is not there, or broken, no checks."""
-        name = get_script(item)
-        if name is None:
-            return
-        item.fixturenames.remove("script")  # type: ignore[attr-defined]
-        if not self.is_started(name):
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.left_out += len(items)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.chosen = [item for item in session.items if isinstance(item, CheckItem)]
+        there = [item for item in self.chosen if self.is_started(item.check.script)]
+        if self.is_mine and there and not self.config.option.collectonly:
+            self.worker.start()  # while pytest gets ready
+
+    def judge(self, item: CheckItem) -> Outcome:
+        """Run a check; skip it where the script is not there, or broken."""
+        script = item.check.script
+        if not self.is_started(script):
             pytest.skip(NOT_STARTED)
-        if any(
-            get_script(other) == name and outcome.state == "unusable"
-            for other, outcome in self.outcomes.items()
-        ):
-            pytest.skip(f"{name} can't be checked, see above")
+        others = [one for one in self.chosen if one.check.script == script and one is not item]
+        if any(other.outcome and other.outcome.state == "unusable" for other in others):
+            pytest.skip(f"{script} can't be checked, see above")
+        return self.worker.judge(item.check, self.folder / script)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        name = get_script(pyfuncitem)
-        if name is None:
-            return None
-        module = f"{CHECKS.name}.{pyfuncitem.path.stem}"
-        outcome = self.worker.judge(module, pyfuncitem.originalname, self.folder / name)
-        self.outcomes[pyfuncitem] = outcome
-        if outcome.state == "not started":
-            pytest.skip("exercise not started yet")
-        if outcome.state != "passed":
-            raise CheckFailed(outcome)
-        return True
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.results[report.nodeid] = report.outcome
 
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Iterator[None]:
-        """Show what the reader can use, and no traceback unless `--full-trace` asks for it."""
-        result = yield
-        if call.excinfo and isinstance(call.excinfo.value, CheckFailed):
-            outcome = self.outcomes[item]
-            asks = "can't be checked yet" if outcome.state == "unusable" else get_sentence(item)
-            full = f"{outcome.full}\n" if self.config.getoption("fulltrace") else ""
-            result.get_result().longrepr = f"{full}{get_script(item)}: {asks}\n{outcome}"  # type: ignore[attr-defined]
+    def pytest_unconfigure(self) -> None:
+        self.worker.stop()
+
+    # ------------------------------------------------------------------ what is said
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.is_mine:
-            terminalreporter.ensure_newline()
-            terminalreporter.section(f"your scripts in {self.folder}")
-            for name in SCRIPTS:
-                self.report_script(terminalreporter, name)
-            terminalreporter.write_line(self.say_what_next())
+        if not self.is_mine:
+            return
+        terminalreporter.ensure_newline()
+        terminalreporter.section(f"your scripts in {self.folder}")
+        for name in SCRIPTS:
+            self.report_script(terminalreporter, name)
+        for head, text in self.say_what_next():
+            write_advice(terminalreporter, head, text)
 
     def is_started(self, name: str) -> bool:
         path = self.folder / name
@@ -180,8 +277,8 @@ class Checks:
 
     def report_script(self, reporter: pytest.TerminalReporter, name: str) -> None:
         """Write a script's line: `basic_upload.py   #####-----  5/9 checks`."""
-        checks = [item for item in self.items if get_script(item) == name]
-        done = sum(self.outcomes.get(item) == self.passed for item in checks)
+        checks = [item for item in self.chosen if item.check.script == name]
+        done = sum(self.results.get(item.nodeid) == "passed" for item in checks)
         is_there = self.is_started(name)
         filled = BAR_WIDTH * done // max(len(checks), 1)
         bar = "#" * filled + "-" * (BAR_WIDTH - filled)
@@ -193,27 +290,45 @@ class Checks:
         reporter.write(bar, **({colour: True} if is_there else {}))
         reporter.write(f"  {says}\n")
 
-    def say_what_next(self) -> str:
-        """Return one line: what to mend, to write or to try now."""
-        there = [name for name in SCRIPTS if self.is_started(name)]
-        missing = [name for name in SCRIPTS if name not in there]
+    def say_what_next(self) -> Iterator[tuple[str, str]]:
+        """Yield what to mend, to write or to try now, and what the checks can't tell."""
+        missing = [name for name in SCRIPTS if not self.is_started(name)]
         almost = [name for name in missing if self.say_why_not(name) != NOT_STARTED]
-        if not there and not almost:
-            return f"Nothing started yet: write {SCRIPTS[0]} there, and run this again"
+        chosen = [item for item in self.chosen if item.check.script not in missing]
+        count, ran = len(chosen), [item for item in chosen if item.nodeid in self.results]
+        if len(missing) == len(SCRIPTS) and not almost:
+            yield "Nothing started yet: ", f"write {SCRIPTS[0]} there, and run this again"
+            return
+        if self.config.option.collectonly or not (count or almost):
+            listed = "--collect-only only lists them"
+            yield "No check ran: ", listed if count else "a path, -k or -m has chosen none"
+            return
+        if len(ran) < count:
+            yield "Stopped ", f"after {len(ran)} of {count} checks"
         for level in LEVELS:
-            for item in self.items:
-                outcome = self.outcomes.get(item)
-                if item.get_closest_marker(level) and outcome and outcome.hint:
-                    return f"Next: {get_script(item)} - {outcome.hint}"
+            for item in ran:
+                if item.check.level == level and self.results[item.nodeid] == "failed":
+                    hint = item.outcome.hint if item.outcome else ""
+                    yield "Next: ", f"{item.check.script} - {hint or f'{item.name}, see above'}"
+                    return
         if almost:
-            return f"Next: {almost[0]} is {self.say_why_not(almost[0])}"
+            yield "Next: ", f"{almost[0]} is {self.say_why_not(almost[0])}"
+            return
         if missing:
-            return f"Next: write {missing[0]}"
-        for item in self.items:
-            outcome = self.outcomes.get(item)
-            if outcome and outcome.state == "not started":
-                return f"Next: an exercise for {get_script(item)} - {get_sentence(item)}"
-        return "All checks pass"
+            yield "Next: ", f"write {missing[0]}"
+            return
+        for item in ran:
+            if item.outcome and item.outcome.state == "not started":
+                yield "Next: ", f"an exercise for {item.check.script} - {item.check.asks}"
+                return
+        if any(self.results.get(item.nodeid) != "passed" for item in chosen):
+            return  # stopped
+        if self.left_out:
+            yield f"All {count} chosen checks pass", f"; {self.left_out} were left out"
+        else:
+            yield "All checks pass", ""
 
-    def pytest_unconfigure(self) -> None:
-        self.worker.stop()
+
+def place(item: CheckItem) -> tuple[int, int]:
+    """Return where a check stands among those of its script: the chapter comes first."""
+    return LEVELS.index(item.check.level), item.check.line

@@ -7,12 +7,12 @@ import builtins
 import contextlib
 import functools
 import importlib
-import importlib.util
 import inspect
 import io
 import itertools
 import linecache
 import logging
+import operator
 import os
 import pathlib
 import re
@@ -28,20 +28,29 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-import pytest
 import requests
 from PIL import Image, ImageFile
-from requests import exceptions
 from requests.adapters import HTTPAdapter
 
+from reader_checks.catalog import ROOT
+from reader_checks.hints import NO_HINT, TEXT_MODE, describe_error, give_hint, shorten, shorten_text
+from reader_checks.source import (
+    FILE_NAME,
+    NOTE,
+    compile_script,
+    find_file_names,
+    find_imports,
+    find_line,
+    find_node,
+    find_uncalled,
+    walk,
+)
 from reader_checks.web import Web, draw_picture
 
 MAX_REQUESTS = 40  # of one call: who sends more never stops
-TEXT_MODE = "the file was opened in text mode: open it with 'rb'"
-NOTHING_OUT = "the checks let nothing out"
-NOT_YOURS = "the checks write in their own folder only"
-ROOT = Path(__file__).resolve().parents[2]
-MAX_VALUE = 160  # letters of a value in a report
+KEY_IN_ENVIRONMENT = "test-key"
+KEY_NAME = re.compile(r"(?:environ\W+(?:get\W+)?|getenv\W+)(\w*(?:KEY|TOKEN|SECRET)\w*)")
+SETTINGS = re.compile(r"\.(env|ini|cfg|conf|toml|ya?ml|json|key|log)$|key|token|secret|config")
 
 
 class Mistake(Exception):
@@ -75,6 +84,23 @@ class Stop(BaseException):
         self.hint = hint
 
 
+class Waits(Stop):
+    """The script wants to be typed at, now and in each check."""
+
+
+def chapter(check: Callable[[Script], None]) -> Callable[[Script], None]:
+    """Mark what a script of the chapter does; catalog.py reads this."""
+    return check
+
+
+def exercise(check: Callable[[Script], None]) -> Callable[[Script], None]:
+    """Mark what an exercise of the README adds; catalog.py reads this."""
+    return check
+
+
+# ---------------------------------------------------------------------------- what is seen
+
+
 class Sent(NamedTuple):
     """A request as the script handed it to `requests`; what arrived is in `web.received`."""
 
@@ -105,6 +131,9 @@ class Opened(NamedTuple):
     def is_written(self) -> bool:
         return not set(self.mode).isdisjoint("wax+")
 
+    def __str__(self) -> str:
+        return f"open({self.path.name!r}, {self.mode!r})"
+
 
 class Run(NamedTuple):
     """What came of a script that was run as `python SCRIPT`."""
@@ -134,21 +163,28 @@ class Memory:
 
 
 class Console(io.TextIOWrapper):
-    """Takes what a script prints."""
+    """Takes what a script prints, and notes where it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_line: Callable[[], int | None]) -> None:
         self.bytes = io.BytesIO()
+        self.find_line = find_line
+        self.writes: list[tuple[str, int | None]] = []
         super().__init__(self.bytes, "utf-8", "backslashreplace", newline="\n", write_through=True)
+
+    def write(self, text: str) -> int:
+        self.writes.append((text, self.find_line()))
+        return super().write(text)
 
     def text(self) -> str:
         return self.bytes.getvalue().decode("utf-8", "replace")
 
+    def forget(self) -> None:
+        self.writes.clear()
+        self.bytes.seek(0)
+        self.bytes.truncate()
+
     def close(self) -> None:
         """A script that closes its stdout closes nothing of ours."""
-
-
-class Waits(Stop):
-    """The script wants to be typed at, now and in each check."""
 
 
 class Keyboard(io.StringIO):
@@ -168,112 +204,53 @@ class Clock:
 
     def __init__(self) -> None:
         self.offset = 0.0
-        self.slept: list[float] = []
+        self.slept = 0
 
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
+    def sleep(self, seconds: Any) -> None:
+        self.slept += 1
         self.offset += max(seconds, 0)
-        if len(self.slept) > 1000:
+        if self.slept > 1000:
             raise Stop("the script slept 1,000 times", "nothing ends this waiting: set a limit")
 
-    def shift(self, read: Callable[[], float]) -> Callable[[], float]:
-        return lambda: read() + self.offset
+
+CLOCK = Clock()  # of the script that is checked now
 
 
-def shorten(value: object, limit: int = MAX_VALUE) -> str:
-    """Return a value as a report shows it, on one line."""
-    if isinstance(value, str) and type(value) is not str:
-        value = str(value)
-    if isinstance(value, requests.Response):
-        text = f"<Response [{value.status_code}]>"
-    elif isinstance(value, Path):
-        text = repr(str(value))
-    else:
-        try:
-            text = repr(value)
-        except Exception as error:
-            text = f"<{type(value).__name__}, whose repr() raises {type(error).__name__}>"
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(text.split()))
-    return text if len(text) <= limit else f"{text[: limit - 20]} ... {text[-15:]}"
+def replace_clock() -> None:
+    """Let all that is imported from now on see our time, whenever it took its `time.time`."""
+
+    def shift(read: Callable[[], float]) -> Callable[[], float]:
+        return lambda: read() + CLOCK.offset
+
+    for name in ("time", "monotonic", "perf_counter"):
+        setattr(time, name, shift(getattr(time, name)))
+    time.sleep = CLOCK.sleep
 
 
-def describe_error(error: BaseException) -> str:
-    """Return an exception on one line."""
-    words = shorten_text(str(error))
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+class Patch(contextlib.ExitStack):
+    """Replaces things inside of `with`, and puts them back."""
 
+    def setattr(self, owner: Any, name: str, value: object) -> None:
+        """Replace an attribute."""
+        self.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
 
-def shorten_text(text: str, limit: int = MAX_VALUE) -> str:
-    """Return a text on one line."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 4]} ..."
+    def setitem(self, owner: Any, key: str, value: object) -> None:
+        """Replace a value of a dict, or add it."""
+        self.delitem(owner, key)
+        owner[key] = value
 
-
-ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
-    (UnicodeDecodeError, TEXT_MODE),
-    (NameError, "a name is not defined: is it misspelt, or is an import missing?"),
-    (
-        ModuleNotFoundError,
-        "a module is not installed: the chapter needs requests and Pillow only; put a module of"
-        " your own beside the script",
-    ),
-    (ImportError, "an import fails: is the name misspelt?"),
-    (FileNotFoundError, "the path leads nowhere: use the path that was given, as it was given"),
-    (AttributeError, "this kind of value has no such attribute: is it misspelt?"),
-    (SystemExit, "let functions return or raise: don't end the process"),
-    (KeyError, "not every answer holds this key: look at the whole answer first"),
-    (IndexError, "there may be nothing in this list: ask before you take the first"),
-    (TypeError, "a value of another type is needed here: look at what this line works with"),
-    (requests.HTTPError, "servers do fail: handle the status, don't let it end the script"),
-    (requests.Timeout, "servers do hang: handle the timeout, don't let it end the script"),
-    (
-        (exceptions.MissingSchema, exceptions.InvalidSchema, exceptions.InvalidURL),
-        "this is no URL: is something else passed where the URL belongs?",
-    ),
-    (requests.RequestException, "networks do fail: handle this error, don't let it end the script"),
-    (RecursionError, "a function calls itself without end"),
-    (MemoryError, "all of a large file was held in memory: work in chunks"),
-]
-
-MESSAGE_HINTS = [  # where the words say more than the kind of exception
-    (NOTHING_OUT, "the checks answer what goes through requests: send it with that"),
-    ("start no other programs", "leave this line out: the chapter needs no other program"),
-    (
-        rf"{NOT_YOURS}|change no file of yours",
-        "the script has a folder of its own here: use names without a folder",
-    ),
-    (r"NoneType\b", "this is None: does the function that made it return its result?"),
-    (
-        r"\w\(\) takes no arguments",
-        "the class has no __init__ for these: is it misspelt? Write two underscores on each side",
-    ),
-    (
-        r"\w\.\w+\(\) takes \d+ positional",
-        "the call and the method don't fit: compare the parameters, of which the first is self",
-    ),
-    (
-        r"(positional|keyword|required) (only )?argument|multiple values for",
-        "the call and the function don't fit: compare the parameters",
-    ),
-    (r"or iterable\. Instead", "this can't be iterated: is __iter__ misspelt?"),
-    (r"closed file", "the file was closed before it was used: close it at the end"),
-]
-
-
-def give_hint(error: BaseException) -> str:
-    """Return what usually stands behind an exception."""
-    for pattern, hint in MESSAGE_HINTS:
-        if re.search(pattern, str(error)):
-            return hint
-    for kind, hint in ERROR_HINTS:
-        if isinstance(error, kind):
-            return hint
-    return "the script ended here: handle what can be expected, mend what can't"
+    def delitem(self, owner: Any, key: str) -> None:
+        """Take a key out of a dict."""
+        if key in owner:
+            self.callback(operator.setitem, owner, key, owner.pop(key))
+        else:
+            self.callback(owner.pop, key, None)
 
 
 # What a parameter that the chapter's listings may have, and ours don't, gets to see.
 USUAL_VALUES: list[tuple[str, object]] = [
-    (r"key|token|secret", "test-key"),
+    (r"key|token|secret", KEY_IN_ENVIRONMENT),
     (r"url|endpoint|uri|server|address", "https://httpbin.org/post"),
     (r"user|_id\b|^id\b", "42"),
     (r"chunk", 8192),
@@ -283,6 +260,7 @@ USUAL_VALUES: list[tuple[str, object]] = [
     (r"workers|threads", 3),
     (r"timeout", 5),
     (r"prefix|expected", "image/"),
+    (r"header", {}),
     (r"meta|data|fields|extra|param", {}),
     (r"type|mime", "application/octet-stream"),
     (r"name|field|title|caption|description", "sample"),
@@ -292,10 +270,6 @@ USUAL_VALUES: list[tuple[str, object]] = [
 def find_usual_value(name: str) -> object:
     """Return what a parameter of this name usually gets, None where nobody knows."""
     return next((value for words, value in USUAL_VALUES if re.search(words, name.lower())), None)
-
-
-EXTENSIONS = "jpe?g|png|gif|webp|pdf|txt|csv|md|json|docx|zip|mp4|mov|avi|mkv|mp3|wav|bin|dat|heic"
-FILE_NAME = re.compile(rf"[\w .()\-/\\]*[\w)]\.({EXTENSIONS})", re.IGNORECASE)
 
 
 @functools.cache
@@ -311,53 +285,6 @@ def make_sample(extension: str) -> bytes:
     if extension in ("txt", "csv", "md", "json"):
         return b"one line of text\n"
     return bytes(range(256)) * 64
-
-
-@functools.lru_cache(maxsize=64)
-def find_file_names(source: str) -> set[str]:
-    """Return the names of files that a script mentions, "doc{number}.txt" with each digit."""
-    names: set[str] = set()
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                names.add(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                pieces = [
-                    piece.value if isinstance(piece, ast.Constant) else None
-                    for piece in node.values
-                ]
-                for digit in "0123456789":
-                    names.add("".join(digit if piece is None else str(piece) for piece in pieces))
-    return {name for name in names if FILE_NAME.fullmatch(name) and not Path(name).is_absolute()}
-
-
-@functools.lru_cache(maxsize=64)
-def parse_script(source: bytes) -> ast.Module:
-    try:
-        return ast.parse(importlib.util.decode_source(source))  # as Python itself reads a script
-    except ValueError as error:
-        line = None
-        if isinstance(error, UnicodeDecodeError):
-            line = source.count(b"\n", 0, error.start) + 1
-        raise SyntaxError("this is not UTF-8", (None, line, None, None)) from None
-
-
-@functools.lru_cache(maxsize=64)
-def find_imports(source: bytes) -> list[str]:
-    """Return the names of the modules that a script imports."""
-    names: list[str] = []
-    with contextlib.suppress(SyntaxError):
-        for node in ast.walk(parse_script(source)):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names.append(str(node.module))
-    return names
-
-
-def compile_script(source: bytes, name: str) -> types.CodeType:
-    """Return the code of a script; each check has it under another path."""
-    return compile(parse_script(source), name, "exec", dont_inherit=True)
 
 
 class Script:
@@ -376,14 +303,17 @@ class Script:
         self.web = web
         self.sent: list[Sent] = []
         self.opened: list[Opened] = []
-        self.console = Console()
-        self.clock = Clock()
+        self.hidden: list[tuple[BaseException, int]] = []  # by `except: pass`, and its line
+        self.console = Console(self.current_line)
+        self.clock = CLOCK
+        self.clock.slept = 0
         self.patience = 10.0  # seconds that a request waits at most, whatever its timeout
         self.called = ""
         self.error_line: int | None = None
+        self.load_error: BaseException | None = None  # what importing it ended with
         self.max_requests = MAX_REQUESTS
+        self.arguments: tuple[str, ...] | None = None  # with which it does something
         self._module: types.ModuleType | None = None
-        self._end_line: int | None = None  # where it ends itself while it is imported
         self._source = source.read_bytes()
         self.path.write_bytes(self._source)
         self.source = self._source.decode("utf-8-sig", "replace")
@@ -391,36 +321,48 @@ class Script:
     # ------------------------------------------------------------------ what the script has
 
     def load(self) -> types.ModuleType:
-        """Return the script as a module; what it does while it is imported is forgotten."""
+        """Return the script as a module; what it does while it is imported is forgotten.
+
+        Where that ends in an exception, what is defined above is checked all the same: often
+        it says more than the exception.
+        """
         if self._module is None:
             module = types.ModuleType(self.path.stem)
             module.__file__ = str(self.path)
+            setattr(module, NOTE, self._note_hidden)
             sys.modules[module.__name__] = module
             self._import_own_modules()
+            self.called = f"import {self.path.stem}"
             try:
                 exec(compile_script(self._source, str(self.path)), module.__dict__)
-            except SystemExit as end:
-                self._end_line = self.find_line(end)  # what is defined above it can be checked
-            except BaseException as error:
-                self.called = f"import {self.path.stem}"
-                self._raise_unusable(error)
+            except (SyntaxError, Stop) as error:
+                self.raise_unusable(error)
+            except (Exception, SystemExit) as error:
+                self.load_error = error
             self._module = module
             self.forget()
         return self._module
 
+    def expect_loads(self) -> None:
+        """Expect that importing it ended well."""
+        self.load()
+        if self.load_error and not isinstance(self.load_error, SystemExit):
+            self.called = f"import {self.path.stem}"
+            self.raise_unusable(self.load_error)
+
     def find(self, name: str, kind: str = "function") -> Any:
         """Return what the script has under this name, which the chapter asks for."""
         if not self.has(name):
-            hint = f"the chapter calls it {name}: write it, or check the spelling"
-            if self._end_line:
+            hint, line = f"the chapter calls it {name}: write it, or check the spelling", None
+            if isinstance(self.load_error, SystemExit):
                 hint = f"the script ends in this line, before there is a {name}: leave it out"
-            raise Unusable(
-                f"import {self.path.stem}",
-                f"no {kind} named {name}",
-                f"a {kind} named {name}",
-                hint,
-                self._end_line,
-            )
+                line = self.find_error_line(self.load_error)
+            elif self.load_error:
+                self.expect_loads()
+            elif line := find_line(self.source, rf"^\s+(def|class)\s+{name}\b"):
+                hint = f"{name} is hidden in something else: let this line begin at the margin"
+            called = f"import {self.path.stem}"
+            raise Unusable(called, f"no {kind} named {name}", f"a {kind} named {name}", hint, line)
         return getattr(self.load(), name)
 
     def has(self, name: str) -> bool:
@@ -468,11 +410,12 @@ class Script:
         self._import_own_modules()
         self.forget()
         exit_code, error = 0, None
-        with pytest.MonkeyPatch.context() as patch:
+        with Patch() as patch:
             patch.setattr(sys, "argv", [str(self.path), *arguments_])
             try:
                 module = types.ModuleType("__main__")
                 module.__file__ = str(self.path)
+                setattr(module, NOTE, self._note_hidden)
                 patch.setitem(sys.modules, "__main__", module)
                 exec(compile_script(self._source, str(self.path)), module.__dict__)
             except SystemExit as end:
@@ -480,18 +423,55 @@ class Script:
                 if isinstance(end.code, str):
                     print(end.code)
             except (SyntaxError, Stop) as end:
-                self._raise_unusable(end)
+                self.raise_unusable(end)
             except BaseException as end:
                 exit_code, error = 1, end
-                self.error_line = self.find_line(end)
+                self.error_line = self.find_error_line(end)
         return Run(exit_code, self.printed, error)
 
     def run_well(self, *arguments: object) -> Run:
         """Run the script; when it ends with a traceback, no other check of it is tried."""
         run = self.run(*arguments)
         if run.error:
-            self._raise_unusable(run.error)
+            self.raise_unusable(run.error)
         return run
+
+    def run_with_files(self, *names: str) -> Run:
+        """Run the script, with the names of files where it does nothing without."""
+        if self.arguments is not None:
+            return self.run(*self.arguments)
+        first: Run | None = None
+        for arguments in self._guess_arguments(names):
+            run = self.run(*arguments)
+            if self.sent or self.opened or (run.error and not arguments):
+                self.arguments = arguments
+                return run
+            first = first or run
+        return self.run(*names) if first is None else first
+
+    def _guess_arguments(self, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if not re.search(r"\b(argv|argparse|click|typer|fire)\b", self.source):
+            yield ()
+            return
+        yield names
+        options = [
+            (str(node.args[0].value), {one.arg for one in node.keywords})
+            for node in walk(self.source)
+            if isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") in ("add_argument", "option")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ]
+        given: list[str] = []
+        for option, settings in options:
+            if re.search(r"file|path|image|photo|picture|input|receipt|avatar", option):
+                given += [*([option] if option.startswith("-") else []), *names[:1]]
+            elif "required" in settings:
+                given += [option, str(find_usual_value(option) or "sample")]
+            elif not option.startswith("-") and not {"nargs", "default"} & settings:
+                given.append(str(find_usual_value(option) or "sample"))
+        yield tuple(given)
+        yield ()
 
     def attempt(self, function: Callable[..., Any], *values: object, **options: object) -> Result:
         """Call a function of the script; return what it returned or raised.
@@ -502,22 +482,18 @@ class Script:
         arguments, options = self._fit(function, values, options)
         self.called = self._show_call(function, arguments, options)
         self.error_line = None
+        self.hidden.clear()
         try:
             return Result(function(*arguments, **options), None)
         except (Exception, SystemExit) as error:
-            self.error_line = self.find_line(error)
+            self.error_line = self.find_error_line(error)
             return Result(None, error)
 
     def call(self, function: Callable[..., Any], *values: object, **options: object) -> Any:
         """Call a function of the script as `attempt` does; what it raises is a mistake."""
         result = self.attempt(function, *values, **options)
         if result.error:
-            self.fail(
-                describe_error(result.error),
-                "a result, no exception",
-                give_hint(result.error),
-                self.error_line,
-            )
+            self.fail_with(result.error, "a result, no exception")
         return result.value
 
     @property
@@ -525,14 +501,19 @@ class Script:
         """What the script printed since it was last forgotten."""
         return self.console.text()
 
+    def find_print(self, pattern: str) -> int | None:
+        """Return the line of the script that last printed something that looks so."""
+        lines = [line for text, line in self.console.writes if re.search(pattern, text)]
+        return lines[-1] if lines else None
+
     def forget(self) -> None:
         """Forget what was sent, opened and printed so far."""
         self.sent.clear()
         self.opened.clear()
+        self.hidden.clear()
         self.web.received.clear()
         self.web.peak = 0
-        self.console.bytes.seek(0)
-        self.console.bytes.truncate()
+        self.console.forget()
 
     @contextlib.contextmanager
     def measure_memory(self) -> Iterator[Memory]:
@@ -594,27 +575,104 @@ class Script:
             )
 
     def expect_binary_mode(self) -> None:
-        """Expect that no file so far was read as text."""
+        """Expect that no file so far was read as text, nor emptied instead of read."""
         for opened in self.opened:
             self.expect(
-                not opened.is_text or opened.is_written,
-                got=f"open({opened.path.name!r}, {opened.mode!r})",
+                not opened.is_text or opened.is_written or SETTINGS.search(opened.path.name),
+                got=str(opened),
                 expected=f"open({opened.path.name!r}, 'rb')",
                 hint=TEXT_MODE,
                 line=opened.line,
             )
+
+    def expect_no_bare_method(self) -> None:
+        """Expect that nothing was printed that shows a function instead of its result."""
+        shown = re.search(r"<(bound method|built-in|function)\b.*", self.printed)
+        self.expect(
+            not shown,
+            got=f"printed {shown[0] if shown else ''}",
+            expected="what the method returns",
+            hint="a function was named and not called: write () behind it",
+            line=self.find_print(r"<(bound method|built-in|function)\b"),
+        )
+
+    def explain_status(self, usual: str, line: int | None) -> tuple[str, int | None]:
+        """Return a hint, and its line, for a script that goes on after an error's status."""
+        uncalled = find_uncalled(self.source, "raise_for_status")
+        if uncalled:
+            return "raise_for_status is only named here: it needs () to be called", uncalled
+        return usual, line
 
     def fail(self, got: object, expected: str, hint: str, line: int | None = None) -> NoReturn:
         """Raise Mistake. `hint` is in the words of the chapter, without the solution's code."""
         text = shorten_text(got) if isinstance(got, str) else shorten(got)
         raise Mistake(self.called or f"python {self.name}", text, expected, hint, line)
 
+    def fail_with(self, error: BaseException, expected: str) -> NoReturn:
+        """Raise Mistake for what the script raised."""
+        got, hint, line = self.explain(error)
+        raise Mistake(self.called, got, expected, hint, line) from error
+
+    def raise_unusable(self, error: BaseException, expected: str = "") -> NoReturn:
+        """Raise Unusable for what the script ended with."""
+        got, hint, line = self.explain(error)
+        expected = expected or "a run without a traceback"
+        raise Unusable(self.called, got, expected, hint, line) from error
+
+    def explain(self, error: BaseException) -> tuple[str, str, int | None]:
+        """Return what an exception of the script's is, a hint, and the line that it is about."""
+        got, hint, line = describe_error(error), give_hint(error), self.find_error_line(error)
+        if isinstance(error, Stop):
+            got, hint = error.got, error.hint
+        elif isinstance(error, UnicodeDecodeError):  # blame who opened it, not who read it
+            line = next((one.line for one in reversed(self.opened) if one.is_text), line)
+        elif isinstance(error, io.UnsupportedOperation):
+            is_read = "read" in str(error)
+            for opened in reversed(self.opened):
+                if opened.is_written == is_read:
+                    line = opened.line
+                    if is_read and "w" in opened.mode:
+                        hint = (
+                            f"{opened.mode!r} empties the file and opens it to write:"
+                            " 'rb' opens it to read"
+                        )
+                    break
+        elif isinstance(error, SyntaxError):
+            got, hint, line = self._explain_syntax(error)
+        elif isinstance(error, TypeError) and "not callable" in got:
+            submitted = find_node(self.source, calls_in_submit)
+            if submitted:
+                line = submitted
+                hint = "submit() calls the function itself: give it the name, then the argument"
+        elif hint == NO_HINT and re.match(r"(raise|assert)\b", self.show_line(line)):
+            hint = "this is the script's own exception: look at what it asks before this line"
+        return got, hint, line
+
+    def _explain_syntax(self, error: SyntaxError) -> tuple[str, str, int | None]:
+        got, place = f"{type(error).__name__}: {error.msg}", f"line {error.lineno}"
+        line = error.lineno
+        if error.filename and Path(error.filename).is_file():  # of what it imports
+            place += f" of {Path(error.filename).name}"
+            line = self.find_error_line(error)
+        hint = f"Python can't read {place}: look there, and at the line above"
+        if "unicodeescape" in got:
+            hint = "a backslash in a path means something else to Python: write / instead"
+        elif isinstance(error, TabError):
+            hint = "tabs and spaces are mixed: indent with four spaces"
+        elif error.lineno is None or "not UTF-8" in got:
+            hint = "Python can't read these letters: save the script as UTF-8"
+        return got, hint, line
+
     def show_line(self, number: int | None) -> str:
         """Return a line of the script."""
         lines = self.source.splitlines()
         return lines[number - 1].strip() if number and number <= len(lines) else ""
 
-    def find_line(self, error: BaseException) -> int | None:
+    def search(self, pattern: str) -> int | None:
+        """Return the first line of the script's code that looks so."""
+        return find_line(self.source, pattern)
+
+    def find_error_line(self, error: BaseException) -> int | None:
         """Return the last line of the script that an exception went through."""
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(self.path)]
@@ -667,36 +725,31 @@ class Script:
         shown += [f"{key}={show(value)}" for key, value in options.items()]
         return f"{name.removesuffix('.__init__')}({', '.join(shown)})"
 
-    def _current_line(self) -> int | None:
+    def current_line(self) -> int | None:
+        """Return the line of the script that called what calls this."""
         frame: types.FrameType | None = sys._getframe(2)
+        path = str(self.path)
         while frame:
-            if frame.f_code.co_filename == str(self.path):
+            if frame.f_code.co_filename == path:
                 return frame.f_lineno
             frame = frame.f_back
         return None
 
-    def _raise_unusable(self, error: BaseException) -> NoReturn:
-        got, hint, line = describe_error(error), give_hint(error), self.find_line(error)
-        if isinstance(error, Stop):
-            got, hint = error.got, error.hint
-        elif isinstance(error, UnicodeDecodeError):  # blame who opened it, not who read it
-            line = next((one.line for one in reversed(self.opened) if one.is_text), line)
-        elif isinstance(error, SyntaxError):
-            got, place = f"{type(error).__name__}: {error.msg}", f"line {error.lineno}"
-            if error.filename and Path(error.filename).is_file():  # of what it imports
-                place += f" of {Path(error.filename).name}"
-            else:
-                line = error.lineno
-            hint = f"Python can't read {place}: look there, and at the line above"
-            if "unicodeescape" in got:
-                hint = "a backslash in a path means something else to Python: write / instead"
-            elif isinstance(error, TabError):
-                hint = "tabs and spaces are mixed: indent with four spaces"
-            elif error.lineno is None or "not UTF-8" in got:
-                hint = "Python can't read these letters: save the script as UTF-8"
-        raise Unusable(self.called, got, "a run without a traceback", hint, line) from error
+    def _note_hidden(self, line: int) -> None:
+        error = sys.exc_info()[1]
+        if error:
+            self.hidden.append((error, line))
 
     # ------------------------------------------------------------------ the stage
+
+    def find_hiding(self, needed: frozenset[str]) -> str | None:
+        """Return the file beside the script that Python imports in place of a known module."""
+        imported = {name.partition(".")[0] for name in find_imports(self._source)}
+        for name in sorted(needed | (imported & (sys.stdlib_module_names | {"PIL"}))):
+            for file in (f"{name}.py", f"{name}/__init__.py"):
+                if name not in sys.builtin_module_names and (self.home / file).is_file():
+                    return file
+        return None
 
     def _find_own_modules(self) -> list[str]:
         """Return what the script imports from the reader's folder."""
@@ -717,8 +770,9 @@ class Script:
         opened = self._real_open(file, mode, *rest, **options)
         with contextlib.suppress(TypeError, ValueError, OSError):
             path = Path(os.fsdecode(file)).resolve()
-            if path.is_relative_to(self.folder.resolve()) and path != self.path.resolve():
-                self.opened.append(Opened(path, mode, opened, self._current_line()))
+            is_here = path.is_relative_to(self._inside) and path.name != self.name
+            if is_here or (FILE_NAME.fullmatch(path.name) and not is_library(path)):
+                self.opened.append(Opened(path, mode, opened, self.current_line()))
         return opened
 
     def _send(
@@ -731,15 +785,16 @@ class Script:
         **__: Any,
     ) -> requests.Response:
         address = str(request.url)
+        headers = {name: str(value) for name, value in request.headers.items()}
         self.sent.append(
             Sent(
                 str(request.method),
                 address,
-                dict(request.headers),
+                headers,
                 request.body,
                 timeout,
                 stream,
-                self._current_line(),
+                self.current_line(),
                 threading.get_ident(),
                 id(adapter),
             )
@@ -763,17 +818,26 @@ class Script:
         response.url = address
         return response
 
-    def _shorten_timeout(self, timeout: Any) -> tuple[float, float]:
+    def _shorten_timeout(self, timeout: Any) -> Any:
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        return min(connect or 10.0, 10.0), min(read or self.patience, self.patience)
+        limits = []
+        for given, most in ((connect, 10.0), (read, self.patience)):
+            if given is None:
+                limits.append(most)
+            elif isinstance(given, (int, float)) and given > 0:
+                limits.append(min(given, most))
+            else:
+                return timeout  # requests says what is wrong with it
+        return tuple(limits)
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[Script]:
         """Let the script see our server, our clock and our folder, and nothing else."""
         self._real_open = builtins.open
         self._real_send = HTTPAdapter.send
+        self._inside = self.folder.resolve()
         before = {*sys.modules}
-        with pytest.MonkeyPatch.context() as patch:
+        with Patch() as patch:
             patch.setattr(builtins, "open", self._open)
             patch.setattr(io, "open", self._open)
             if accessor := getattr(pathlib, "_normal_accessor", None):  # Python 3.10
@@ -781,9 +845,6 @@ class Script:
             patch.setattr(
                 HTTPAdapter, "send", lambda adapter, *a, **k: self._send(adapter, *a, **k)
             )
-            patch.setattr(time, "sleep", self.clock.sleep)
-            for name in ("time", "monotonic", "perf_counter"):
-                patch.setattr(time, name, self.clock.shift(getattr(time, name)))
             patch.setattr(sys, "stdout", self.console)
             patch.setattr(sys, "stderr", self.console)
             patch.setattr(sys, "stdin", Keyboard())
@@ -795,10 +856,11 @@ class Script:
             patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # scripts set these
             patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
             for name in ("HTTPBIN_URL", "OCR_SPACE_URL", "OCR_SPACE_API_KEY"):
-                patch.delenv(name, raising=False)
-            for name in re.findall(r"(?:environ\W+(?:get\W+)?|getenv\W+)(\w*KEY)\b", self.source):
-                patch.setenv(name, "test-key")  # as a reader who has one
-            patch.chdir(self.folder)
+                patch.delitem(os.environ, name)
+            for name in KEY_NAME.findall(self.source):
+                patch.setitem(os.environ, name, KEY_IN_ENVIRONMENT)  # as a reader who has one
+            patch.callback(os.chdir, Path.cwd())
+            os.chdir(self.folder)
             linecache.checkcache()
             try:
                 yield self
@@ -809,3 +871,18 @@ class Script:
                 for opened in self.opened:
                     with contextlib.suppress(Exception):
                         opened.file.close()
+
+
+def calls_in_submit(node: ast.AST) -> bool:
+    """Tell whether this is submit(f(x)), which calls f at once."""
+    return (
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "submit"
+        and len(node.args) == 1
+        and isinstance(node.args[0], ast.Call)
+    )
+
+
+def is_library(path: Path) -> bool:
+    """Tell whether a file belongs to Python or to what is installed."""
+    return path.is_relative_to(sys.prefix) or path.is_relative_to(sys.base_prefix)

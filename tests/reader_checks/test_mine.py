@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, SCRIPTS
 
-from reader_checks.verdicts import find_checks, read_mistake
+from reader_checks.catalog import CHECKS, ROOT, SCRIPTS, read_checks
+from reader_checks.judge import BASES, read_cases
 from reader_checks.worker import Outcome, Worker
 
 pytestmark = pytest.mark.slow
@@ -26,13 +29,16 @@ RunPytest = Callable[..., "subprocess.CompletedProcess[str]"]
 def run_pytest(tmp_path: Path) -> RunPytest:
     """Run pytest in the project, as its README says."""
 
-    def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, folder: Path = ROOT, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
             capture_output=True,
             check=False,
             cwd=folder,
             encoding="utf-8",
+            env=os.environ | (env or {}),
             stdin=subprocess.DEVNULL,
             timeout=120,
         )
@@ -54,6 +60,15 @@ def write(folder: Path, **scripts: str) -> None:
         (folder / f"{name}.py").write_text(text, "utf-8")
 
 
+GREEN = """
+import requests
+with open("photo.jpg", "rb") as file:
+    requests.post("https://httpbin.org/post", files={"file": file}, timeout=5).raise_for_status()
+"""
+RED = GREEN.replace(", timeout=5", "")
+FINE = "All checks pass"
+
+
 def test_a_script_under_almost_its_name_is_told(run_pytest: RunPytest, mine: Path) -> None:
     (mine / "download_file.py").touch()
     (mine / "basic-upload.py").touch()
@@ -72,15 +87,97 @@ def test_an_empty_folder_is_no_failure(run_pytest: RunPytest, mine: Path) -> Non
 
 def test_six_green_lines_for_who_passes_every_check(run_pytest: RunPytest, mine: Path) -> None:
     for name in SCRIPTS:
-        shutil.copy(ROOT / name, mine)
-    # A check of each; all the others are run against our scripts by reader_checks/ itself.
-    done = run_pytest(f"--mine={mine}", "--color=yes", "-k", "timeout")
+        shutil.copy(BASES["exercise"] / name, mine)
+    done = run_pytest(f"--mine={mine}", "--color=yes")
     assert done.returncode == 0, done.stdout
     for name in SCRIPTS:
-        line = rf"{name} +\x1b\[32m#{{10}}\x1b\[0m  1/1 checks\n"
+        count = len(read_checks(name))
+        line = rf"{name} +\x1b\[32m#{{10}}\x1b\[0m  {count}/{count} checks\n"
         assert re.search(line, done.stdout), done.stdout
-    assert "All checks pass" in done.stdout
+    assert FINE in done.stdout
     assert sorted(path.name for path in mine.iterdir()) == sorted(SCRIPTS)  # nothing is left there
+
+
+@pytest.mark.parametrize("stands_in", ["samples", "mine", "mine in the checkout"])
+@pytest.mark.parametrize("sign", ["=", " "])
+def test_the_checks_run_from_wherever_the_reader_stands(
+    stands_in: str, sign: str, run_pytest: RunPytest, mine: Path, request: pytest.FixtureRequest
+) -> None:
+    if stands_in == "mine in the checkout":
+        mine = Path(tempfile.mkdtemp(prefix=".my scripts ", dir=ROOT))
+        request.addfinalizer(lambda: shutil.rmtree(mine))
+    write(mine, basic_upload=RED)
+    (mine / "conftest.py").write_text("import nothing_that_is_there\n", "utf-8")
+    here = mine if stands_in.startswith("mine") else ROOT / stands_in
+    folder = "." if here == mine else mine
+    option = ["--mine", folder] if sign == " " else [f"--mine={folder}"]
+    done = run_pytest(*option, "-k", "timeout", folder=here)
+    assert "basic_upload.py              ----------  0/1 checks" in done.stdout, done.stderr
+    assert done.returncode == 1
+
+
+def test_a_checkout_may_lie_below_a_folder_with_brackets(
+    tmp_path: Path, run_pytest: RunPytest, mine: Path
+) -> None:
+    copy = tmp_path / "My Book [2026]"
+    shutil.copytree(CHECKS, copy / "tests/reader_checks", ignore=shutil.ignore_patterns("test_*"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    write(mine, basic_upload=GREEN)
+    path = os.pathsep.join([str(copy / "tests"), *sys.path])
+    done = run_pytest(f"--mine={mine}", "-k", "timeout", folder=copy, env={"PYTHONPATH": path})
+    assert "basic_upload.py              ##########  1/1 checks" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-k", "nothing_is_called_so"], "No check ran: a path, -k or -m has chosen none"),
+        (["--collect-only"], "No check ran: --collect-only only lists them"),
+        (["tests/test_project.py"], "No check ran: a path, -k or -m has chosen none"),
+        (["--maxfail=1"], "Stopped after 5 of 72 checks"),
+        (
+            ["-k", "basic and (binary_mode or as_multipart)"],
+            "All 2 chosen checks pass; 70 were left out",
+        ),
+    ],
+)
+def test_what_did_not_run_is_not_called_well(
+    arguments: list[str], says: str, run_pytest: RunPytest, mine: Path
+) -> None:
+    for name in SCRIPTS:
+        (mine / name).write_text("pass\n", "utf-8")
+    write(mine, basic_upload=RED)
+    done = run_pytest(f"--mine={mine}", *arguments)
+    assert f"\n{says}" in done.stdout
+    assert FINE not in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process group gets a Ctrl-C there")
+def test_ctrl_c_is_told(mine: Path) -> None:
+    write(mine, basic_upload=GREEN, profile_picture_uploader="while True:\n    pass\n")
+    lets_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{lets_ctrl_c} import pytest; pytest.main()", f"--mine={mine}"],
+        cwd=ROOT,
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        out = ""
+        while "check_profile" not in out and process.poll() is None:
+            out += process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        out += process.communicate(timeout=60)[0]
+    assert "\nStopped after 12 of 24 checks" in out
+    assert FINE not in out
+
+
+def test_pytest_xdist_loses_no_failure(run_pytest: RunPytest, mine: Path) -> None:
+    pytest.importorskip("xdist")
+    write(mine, basic_upload=RED)
+    done = run_pytest(f"--mine={mine}", "-n2")
+    assert "Next: basic_upload.py - a server that never answers" in done.stdout
+    assert done.returncode == 1
 
 
 BROKEN = {  # what stands in a script, what the reader is told of it
@@ -129,11 +226,8 @@ def test_a_script_that_cannot_run_is_told_once(run_pytest: RunPytest, mine: Path
 def test_prints_what_the_readme_shows(run_pytest: RunPytest, mine: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     shown = re.findall(r"^\$ uv run pytest --mine=.+\n((?:(?!```).*\n)+)", readme, re.M)
-    mistake = read_mistake(
-        ROOT / "tests/reader_checks/mistakes/streaming_upload/counts_chunk_size.diff"
-    )
-    right = (ROOT / "tests/reader_checks/chapter/streaming_upload.py").read_text("utf-8")
-    write(mine, streaming_upload=mistake.patch(right))
+    mistake = next(one for one in read_cases("mistakes") if one.name == "counts_chunk_size")
+    write(mine, streaming_upload=mistake.write()[0])
     shutil.copy(ROOT / "basic_upload.py", mine)
     done = run_pytest(f"--mine={mine}")
     want, got = (
@@ -148,7 +242,7 @@ def test_the_readme_names_the_check_of_each_exercise() -> None:
     for script in SCRIPTS:
         section = readme.partition(f"\n## {script}\n")[2].partition("\n## ")[0]
         named = re.findall(r"Check:\s+`(test_\w+)`", section)
-        assert named == [*find_checks(Path(script).stem, "exercise")]
+        assert named == [one.name for one in read_checks(script) if one.level == "exercise"]
 
 
 def test_full_trace_shows_the_traceback_and_the_level_leaves_the_exercises_out(
@@ -158,7 +252,7 @@ def test_full_trace_shows_the_traceback_and_the_level_leaves_the_exercises_out(
     done = run_pytest(f"--mine={mine}", "--level=chapter", "--full-trace")
     assert done.stdout.count("Traceback") == 1
     assert "ZeroDivisionError" in done.stdout
-    count = len([*find_checks("basic_upload", "chapter")])
+    count = sum(check.level == "chapter" for check in read_checks("basic_upload.py"))
     assert f"basic_upload.py              ----------  0/{count} checks" in done.stdout
 
 
@@ -175,12 +269,6 @@ def test_a_folder_that_is_none_is_wrong_usage(
     assert says in done.stderr
 
 
-def test_a_space_instead_of_the_equals_sign_is_told(run_pytest: RunPytest, mine: Path) -> None:
-    done = run_pytest("--mine", mine)
-    assert done.returncode == 4
-    assert f"write --mine={mine}, with the equals sign" in done.stderr or "pip" in done.stderr
-
-
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     worker = Worker()
@@ -192,8 +280,7 @@ def judge(worker: Worker, folder: Path, script: str | bytes) -> Outcome:
     """Return what the first check says of a basic_upload.py in this folder."""
     path = folder / "basic_upload.py"
     path.write_bytes(script if isinstance(script, bytes) else script.encode())
-    module, check = "reader_checks.check_basic_upload", "test_opens_the_file_in_binary_mode"
-    return worker.judge(module, check, path)
+    return worker.judge(read_checks(path.name)[0], path)
 
 
 def test_a_script_that_never_ends_is_stopped_and_the_next_one_is_checked(

@@ -2,44 +2,77 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from collections.abc import Iterable
 
 import pytest
-from conftest import SCRIPTS
 
-from reader_checks.mine import LEVELS
-from reader_checks.verdicts import (
-    CHAPTER,
-    MISTAKES,
-    Verdicts,
-    find_checks,
-    name_version,
-    read_mistake,
-)
+from reader_checks.catalog import CHECKS, HEAD, LEVELS, ROOT, SCRIPTS, read_checks
+from reader_checks.judge import BASES, Case, Judge, read_cases
 
-pytestmark = pytest.mark.slow
+MISTAKES = [*read_cases("mistakes")]
+RIGHT = [
+    Case(script, f"as_in_the_{base}", base, [], "", [])
+    for script in SCRIPTS
+    for base in ("chapter", "exercise")
+]
+RIGHT += read_cases("right")
 
 
-@pytest.mark.parametrize("path", [CHAPTER / name for name in SCRIPTS], ids=name_version)
-def test_a_script_typed_from_the_book_passes_the_chapters_checks(
-    path: Path, verdicts: Verdicts
-) -> None:
-    assert not verdicts.get(path)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", RIGHT, ids=str)
+def test_a_right_script_passes(case: Case, judge: Judge) -> None:
+    failures = judge.get(case)
+    assert not failures, "\n".join(f"{check}\n{failures[check]}" for check in failures)
 
 
-@pytest.mark.parametrize("path", MISTAKES, ids=name_version)
-def test_a_mistake_fails_its_check_with_its_hint(path: Path, verdicts: Verdicts) -> None:
-    mistake, failures = read_mistake(path), verdicts.get(path)
-    assert {check: outcome.hint for check, outcome in failures.items()} == {
-        mistake.check: mistake.hint
-    }, "\n".join(map(str, failures.values()))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", MISTAKES, ids=str)
+def test_a_mistake_fails_its_check_with_its_hint(case: Case, judge: Judge) -> None:
+    failures = judge.get(case)
+    said = "\n".join(f"{check}\n{failures[check]}" for check in failures)
+    assert [*failures] == case.checks, said
+    first = failures[case.checks[0]]
+    assert first.hint == case.hint, said
+    line = case.write()[1]
+    assert line is None or f"line {line}" in dict(first.facts), f"not line {line}:\n{said}"
+
+
+def join(missing: Iterable[str]) -> str:
+    return "\n".join(missing)
+
+
+def test_each_script_is_registered_and_has_its_files() -> None:
+    assert not join(
+        f"{path.name} is not registered: add it to SCRIPTS in {CHECKS / 'catalog.py'}"
+        for path in ROOT.glob("*.py")
+        if path.name not in SCRIPTS
+    )
+    for script in SCRIPTS:
+        stem = script.removesuffix(".py")
+        for path, what in (
+            (CHECKS / f"check_{script}", "its checks"),
+            (BASES["chapter"] / script, "the book's own listing"),
+            (BASES["exercise"] / script, "a reader's solution of its exercises"),
+            (CHECKS / f"mistakes/{stem}.diff", "the mistakes that its checks find"),
+            (CHECKS / f"right/{stem}.diff", "right versions of it"),
+        ):
+            assert path.exists(), f"{script} is registered: add {path} with {what}"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_has_checks_and_mistakes_enough(script: str) -> None:
-    stem = Path(script).stem
-    assert len([*find_checks(stem, "chapter")]) >= 5
-    assert 3 <= len([*find_checks(stem, "exercise")]) <= 5
-    mistakes = [read_mistake(path) for path in MISTAKES if path.parent.name == stem]
-    assert len(mistakes) >= 7
-    assert {mistake.check for mistake in mistakes} <= {*find_checks(stem, *LEVELS)}
+def test_each_check_is_found_and_has_a_mistake(script: str) -> None:
+    checks = read_checks(script)
+    text = (CHECKS / f"check_{script}").read_text("utf-8")
+    unfound = {*re.findall(r"^def (test_\w+)", text, re.MULTILINE)} - {one.name for one in checks}
+    assert not unfound, f"{unfound} of check_{script}: write its head as {HEAD.pattern}"
+    mistaken = {check for case in MISTAKES if case.script == script for check in case.checks}
+    assert not join(
+        f"{check.name} has no mistake that it finds: add one to mistakes/{script[:-3]}.diff"
+        for check in checks
+        if check.name not in mistaken
+    )
+    unknown = mistaken - {check.name for check in checks}
+    assert not unknown, f"mistakes/{script[:-3]}.diff names {unknown}: add it to check_{script}"
+    for level, least in zip(LEVELS, (5, 3), strict=True):
+        assert sum(check.level == level for check in checks) >= least

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import email
+import functools
 import hashlib
 import io
 import json
@@ -13,6 +13,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from email.parser import HeaderParser
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 from PIL import Image, ImageDraw
 
 KEPT_BYTES = 2_000_000  # of a body; what is longer is only counted and hashed
+
+
+parse_headers = HeaderParser().parsestr
 
 
 class Part(NamedTuple):
@@ -47,17 +52,17 @@ class Received:
     def media_type(self) -> str:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    @property
+    @functools.cached_property
     def parts(self) -> list[Part]:
         """The parts of a multipart body, empty when it is none or has no boundary."""
-        header = email.message_from_string(f"Content-Type: {self.headers.get('Content-Type')}")
+        header = parse_headers(f"Content-Type: {self.headers.get('Content-Type')}")
         boundary = header.get_boundary()
         if header.get_content_maintype() != "multipart" or not boundary:
             return []
         parts = []
         for piece in (b"\r\n" + self.body).split(f"\r\n--{boundary}".encode())[1:-1]:
             head, _, content = piece.partition(b"\r\n\r\n")
-            headers = email.message_from_string(head.lstrip(b"\r\n").decode("utf-8", "replace"))
+            headers = parse_headers(head.lstrip(b"\r\n").decode("utf-8", "replace"))
             name = headers.get_param("name", "", "Content-Disposition")
             media_type = headers.get("Content-Type")
             parts.append(Part(str(name), headers.get_filename(), media_type, content))
@@ -201,14 +206,25 @@ class Web(ThreadingHTTPServer):
         self.in_flight = 0  # requests that came and have no answer yet
         self.peak = 0  # the most that were in flight at once
         self.changed = threading.Condition()
+        self.is_over = False
 
     def __enter__(self) -> Web:
-        threading.Thread(target=self.serve_forever, args=(0.002,), daemon=True).start()
+        threading.Thread(target=self.serve, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
+        self.is_over = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.server_address[1])).close()  # wakes it
+
+    def serve(self) -> None:
+        """Answer until it is over; unlike serve_forever() this never wakes in vain."""
+        while not self.is_over:
+            self.handle_request()
         self.server_close()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return not self.is_over
 
     def wait_for_others(self, count: int, seconds: float) -> bool:
         """In `answer`: hold the reply until so many requests are in flight, or give up."""
@@ -219,10 +235,18 @@ class Web(ThreadingHTTPServer):
         """Ignore who hangs up: the checks look at what arrived."""
 
 
+class Headers(HTTPMessage):
+    """Headers whose body is none of the parser's business: it prepares for one, in vain."""
+
+    def get_content_maintype(self) -> str:
+        return "text"
+
+
 class Handler(BaseHTTPRequestHandler):
     """Reads one request after the other from a connection, and answers."""
 
     server: Web
+    MessageClass = Headers
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

@@ -1,0 +1,144 @@
+"""What the checks say of scripts on file: of mistakes that people make, and of right scripts.
+
+Both stand in lists, mistakes/SCRIPT.diff and right/SCRIPT.diff:
+
+    == no_timeout
+    chapter: test_sets_a_timeout
+    Hint: a server that never answers would hold the script for ever: set timeout=
+    -    response = requests.post(url, files=files, timeout=10)
+    >    response = requests.post(url, files=files)
+
+Under the name stands what it is made of (chapter: the listing in chapter/, exercise: the one in
+chapter/exercises/, solution: our script, alone: nothing) and the check that fails, or `right`.
+Where more checks fail, the one with the hint comes first. Then what stands there (-), what replaces
+it (+), and what is kept (space), with an empty line between two places. The report must name the
+line that is marked with > (it is new) or = (it is kept).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from reader_checks.catalog import CHECKS, LEVELS, ROOT, SCRIPTS, read_checks
+from reader_checks.worker import Outcome, Worker
+
+BASES = {
+    "chapter": CHECKS / "chapter",  # as a beginner types them from the book
+    "exercise": CHECKS / "chapter" / "exercises",  # and goes on with them
+    "solution": ROOT,
+}
+LIMIT_SECONDS = 90  # for one check, while other tests keep all processors busy
+
+
+class Case(NamedTuple):
+    """A version of a script, and what must be said of it."""
+
+    script: str
+    name: str
+    base: str  # chapter, exercise, solution, alone
+    checks: list[str]  # that fail, none where it is right
+    hint: str
+    hunks: list[list[tuple[str, str]]]  # lines, each with the sign before it
+
+    def write(self) -> tuple[str, int | None]:
+        """Return the script, and the line that the report must name."""
+        text = (BASES[self.base] / self.script).read_text("utf-8") if self.base in BASES else ""
+        mark = None
+        for hunk in self.hunks:
+            old, new = (
+                "".join(f"{line}\n" for sign, line in hunk if sign in signs)
+                for signs in (" =-", " =+>")
+            )
+            count = text.count(old)
+            assert count == 1 or not text, f"{self} stands there {count} times:\n{old}"
+            kept = [sign for sign, _ in hunk if sign != "-"]
+            for sign in ">=":
+                if sign in kept:
+                    mark = text.count("\n", 0, text.find(old)) + kept.index(sign) + 1
+            text = text.replace(old, new) if old else text + new
+        return text, mark
+
+    def __str__(self) -> str:
+        return f"{self.script.removesuffix('.py')}-{self.name}"
+
+
+def read_cases(folder: str) -> Iterator[Case]:
+    """Yield all cases of a folder."""
+    for script in SCRIPTS:
+        path = CHECKS / folder / f"{Path(script).stem}.diff"
+        text = path.read_text("utf-8") if path.exists() else ""
+        for section in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+            name, facts, *lines = section.rstrip("\n").split("\n")
+            base, _, verdict = facts.partition(": ")
+            checks = [] if verdict == "right" else verdict.split(", ")
+            hint = lines.pop(0).removeprefix("Hint: ") if checks else ""
+            hunks: list[list[tuple[str, str]]] = [[]]
+            for line in lines:
+                if line:
+                    hunks[-1].append((line[0], line[1:]))
+                else:
+                    hunks.append([])
+            yield Case(script, name, base, checks, hint, hunks)
+
+
+class Judge:
+    """Judges each case that is asked for, in processes that give way to the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[Worker] = []
+        self.own = threading.local()
+        self.pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self.futures: dict[str, Future[dict[str, Outcome]]] = {}
+
+    def begin(self, case: Case) -> None:
+        """Let a case be judged."""
+        if str(case) not in self.futures:
+            self.futures[str(case)] = self.pool.submit(self.judge, case)
+
+    def get(self, case: Case) -> dict[str, Outcome]:
+        """Return what the checks found, in their order."""
+        self.begin(case)
+        return self.futures[str(case)].result()
+
+    def judge(self, case: Case) -> dict[str, Outcome]:
+        path = self.folder / str(case) / case.script
+        path.parent.mkdir(parents=True)
+        path.write_text(case.write()[0], "utf-8")
+        levels = ("chapter",) if case.base == "chapter" and case.checks else LEVELS
+        return find_failures(self.get_worker(), path, *levels)
+
+    def get_worker(self) -> Worker:
+        """Return this thread's own worker."""
+        if not hasattr(self.own, "worker"):
+            self.own.worker = Worker(LIMIT_SECONDS)
+            self.workers.append(self.own.worker)
+            self.own.worker.start()
+            if hasattr(os, "setpriority"):
+                os.setpriority(os.PRIO_PROCESS, self.own.worker.process.pid, 5)
+        worker: Worker = self.own.worker
+        return worker
+
+    def stop(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+        for worker in self.workers:
+            worker.stop()
+
+
+def find_failures(worker: Worker, script: Path, *levels: str) -> dict[str, Outcome]:
+    """Return what the checks of a script find, as far as they can run."""
+    failures: dict[str, Outcome] = {}
+    for check in read_checks(script.name):
+        if check.level in levels:
+            outcome = worker.judge(check, script)
+            if outcome.state not in ("passed", "not started"):
+                failures[check.name] = outcome
+            if outcome.state == "unusable":
+                break
+    return failures

@@ -1,0 +1,125 @@
+"""What stands in a reader's script, as far as one can tell without running it."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import importlib.util
+import re
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+EXTENSIONS = "jpe?g|png|gif|webp|pdf|txt|csv|md|json|docx|zip|mp4|mov|avi|mkv|mp3|wav|bin|dat|heic"
+FILE_NAME = re.compile(rf"[\w .()\-/\\]*[\w)]\.({EXTENSIONS})", re.IGNORECASE)
+NOTE = "_note_what_is_hidden"  # stands in the handlers that hide an exception
+
+
+@functools.lru_cache(maxsize=64)
+def find_file_names(source: str) -> set[str]:
+    """Return the names of files that a script mentions, "doc{number}.txt" with each digit."""
+    names: set[str] = set()
+    for node in walk(source):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            pieces = [
+                piece.value if isinstance(piece, ast.Constant) else None for piece in node.values
+            ]
+            for digit in "0123456789":
+                names.add("".join(digit if piece is None else str(piece) for piece in pieces))
+    return {name for name in names if FILE_NAME.fullmatch(name) and not Path(name).is_absolute()}
+
+
+def walk(source: str) -> Iterator[ast.AST]:
+    """Yield what a script consists of, nothing where Python can't read it."""
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        yield from ast.walk(ast.parse(source))
+
+
+def find_node(source: str, is_wanted: Callable[[ast.AST], object]) -> int | None:
+    """Return the first line of a script where such a thing stands."""
+    lines = [getattr(node, "lineno", 0) for node in walk(source) if is_wanted(node)]
+    return min(lines, default=None)
+
+
+def find_line(source: str, pattern: str) -> int | None:
+    """Return the first line of a script's code that looks so."""
+    for number, line in enumerate(source.splitlines(), 1):
+        if re.search(pattern, line) and not line.lstrip().startswith("#"):
+            return number
+    return None
+
+
+def find_uncalled(source: str, method: str) -> int | None:
+    """Return the line where a method is named without () behind it."""
+    tree = [*walk(source)]
+    called = {id(node.func) for node in tree if isinstance(node, ast.Call)}
+    lines = [
+        node.lineno
+        for node in tree
+        if isinstance(node, ast.Attribute) and node.attr == method and id(node) not in called
+    ]
+    return min(lines, default=None)
+
+
+@functools.lru_cache(maxsize=64)
+def parse_script(source: bytes) -> ast.Module:
+    try:
+        return ast.parse(importlib.util.decode_source(source))  # as Python itself reads a script
+    except ValueError as error:
+        line = None
+        if isinstance(error, UnicodeDecodeError):
+            line = source.count(b"\n", 0, error.start) + 1
+        raise SyntaxError("this is not UTF-8", (None, line, None, None)) from None
+
+
+@functools.lru_cache(maxsize=64)
+def find_imports(source: bytes) -> list[str]:
+    """Return the names of the modules that a script imports."""
+    names: list[str] = []
+    with contextlib.suppress(SyntaxError):
+        for node in ast.walk(parse_script(source)):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.append(str(node.module))
+    return names
+
+
+def compile_script(source: bytes, name: str) -> types.CodeType:
+    """Return the code of a script; each check has it under another path."""
+    return compile(add_notes(source), name, "exec", dont_inherit=True)
+
+
+@functools.lru_cache(maxsize=64)
+def add_notes(source: bytes) -> ast.Module:
+    """Return a script that notes what `except: pass` hides, in NOTE(line)."""
+    tree = parse_script(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and hides(node):
+            call = ast.Call(ast.Name(NOTE, ast.Load()), [ast.Constant(node.lineno)], [])
+            note = ast.Expr(call)
+            ast.copy_location(note, node)
+            ast.fix_missing_locations(note)
+            node.body.insert(0, note)
+    return tree
+
+
+def hides(handler: ast.ExceptHandler) -> bool:
+    """Tell whether a handler takes any exception and does nothing."""
+    kinds = ast.walk(handler.type) if handler.type else ()
+    names = {node.id for node in kinds if isinstance(node, ast.Name)}
+    is_broad = handler.type is None or bool(names & {"Exception", "BaseException"})
+    return is_broad and all(map(does_nothing, handler.body))
+
+
+def does_nothing(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Return):
+        return statement.value is None or (
+            isinstance(statement.value, ast.Constant) and not statement.value.value
+        )
+    return isinstance(statement, (ast.Pass, ast.Continue, ast.Break)) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
