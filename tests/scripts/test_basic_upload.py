@@ -71,6 +71,11 @@ def answer(status: str, body: str = "", media_type: str = "text/plain") -> bytes
     return f"{head}Connection: close\r\n\r\n".encode() + data
 
 
+def cut_off(status: str) -> bytes:
+    """Return an answer that ends before its end."""
+    return answer(status, "at most 1 MB").replace(b": 12", b": 99")
+
+
 def fail_with(*answers: bytes, **options: Any) -> requests.HTTPError:
     """Upload to a server that gives these answers; return the exception that it costs."""
     with canned(*answers) as wire, pytest.raises(requests.HTTPError) as caught:
@@ -279,13 +284,14 @@ def test_a_mocked_answer_without_a_reason_is_an_error_like_another(
     [
         ("at most 1000000 bytes\r\n", "413 Too Large at most 1000000 bytes - "),
         ('{\n  "error": "at most 1 MB"\n}', '413 Too Large { "error": "at most 1 MB" } - '),
+        ("no python-requests/2.34.2 here", "413 Too Large no python-requests/2.34.2 here - "),
         ("Größe: höchstens 1 MB", "413 Too Large Größe: höchstens 1 MB - "),
         ("\x1b[31mred\x07", "413 Too Large [31mred - "),
-        ("no " * 3_000_000, "413 Too Large no no no "),
+        ("no " * 1000, "413 Too Large no no no "),
         ("\r\n <!DOCTYPE html><title>413</title>", "413 Too Large - "),
         ("", "413 Too Large - "),
     ],
-    ids=["text", "json", "umlauts", "terminal codes", "9 MB", "html", "nothing"],
+    ids=["text", "json", "our header", "umlauts", "terminal codes", "long", "html", "nothing"],
 )
 def test_an_error_repeats_what_a_short_text_says(body: str, shown: str) -> None:
     error = str(fail_with(answer("413 Too Large", body), headers={"X-Version": "1"}))
@@ -295,8 +301,22 @@ def test_an_error_repeats_what_a_short_text_says(body: str, shown: str) -> None:
 
 
 def test_an_error_needs_no_body_that_comes_whole() -> None:
-    cut_off = answer("413 Too Large", "at most 1 MB").replace(b": 12", b": 99")
-    assert str(fail_with(cut_off)).startswith("413 Too Large")
+    assert str(fail_with(cut_off("413 Too Large"))).startswith("413 Too Large")
+
+
+def test_an_error_page_without_an_end_is_not_read_to_its_end() -> None:
+    was_read = []
+
+    def play(connection: Connection) -> None:
+        connection.read_body(connection.read_head() or Request(b""))
+        connection.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n")
+        for _ in range(1000):
+            connection.send(b"no " * 30_000)  # until the client has left
+        was_read.append(True)
+
+    with serve(play) as wire, pytest.raises(requests.HTTPError, match="no no no"):
+        upload_file(AVATAR, wire.url)
+    assert not was_read
 
 
 # --- what the command line shows ---------------------------------------------------------------
@@ -331,7 +351,7 @@ def test_compares_what_the_server_received_with_what_is_on_disk(
     assert words in out.splitlines()[-1]
 
 
-@pytest.mark.parametrize("body", ["", "ok", "[]", "7", '{"files": 7}', '{"form": {}}'])
+@pytest.mark.parametrize("body", ["", "ok", "[]", "7", '{"form": 7}', '{"form": {}}'])
 def test_another_server_may_answer_as_it_likes(
     body: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,7 +391,7 @@ def test_show_body_leaves_out_the_middle_of_a_file_that_does_not_fit_a_line(
     size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.bin").write_bytes(b"\xff" * size)
-    _, out, _ = run_main(capsys, tmp_path / "a.bin", "--show-body")
+    _, out, _ = run_main(capsys, tmp_path / "a.bin", "--show-body", "--meta", "a=b")
     assert max(map(len, out.splitlines())) <= 80 + len(r"\r\n")
     shown = out.splitlines()[-2]
     whole = size * r"\xff" + r"\r\n"
@@ -530,6 +550,16 @@ def test_a_server_that_hangs_up_is_not_called_down(capsys: pytest.CaptureFixture
 
     with serve(reset) as wire:
         assert "connection broke" in check_error(capsys, "--url", wire.url)
+    with canned(cut_off("200 OK")) as wire:
+        assert "may have arrived" in check_error(capsys, "--url", wire.url)
+
+
+def test_a_server_that_takes_too_long_is_worth_another_try(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(URL, body=requests.ReadTimeout(f"{URL}: Read timed out. (read timeout=30)"))
+        assert "no answer in time" in check_error(capsys, "--url", URL)
 
 
 def test_a_proxy_that_is_down_or_needs_a_package_is_named(
