@@ -1,48 +1,40 @@
-"""Download a file: look at the headers and the first bytes, then write it chunk by chunk.
+"""Download a file: look at the headers and the first bytes, then write it in chunks.
 
-A body is only as good as its status, its Content-Type and its length. What fails one of them
-never appears under the final name, and what stood there before still stands. A body without
-length or chunks ends where the connection ends: the only one that is cut off unnoticed.
+A body is only as good as its status, its Content-Type and its length. What fails one of
+them never appears under the final name, and what stood there before still stands.
 
 Sample run::
 
-    $ uv run tests/offline.py download_file.py
-    saved image.jpeg: 35,588 bytes
+    $ uv run tests/offline.py download_file.py -o ../pig.jpg
+    saved ../pig.jpg: 35,588 bytes
 """
 # /// script
 # requires-python = ">=3.10"
 # dependencies = ["requests>=2.32.4,<3"]
 # ///
 
-from __future__ import annotations
-
 import argparse
-import errno
-import io
+import hashlib
+import http.client
 import itertools
 import os
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 import requests
 
-IMAGE_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/image/jpeg"
-TIMEOUT_SECONDS = (5, 30)  # connect, read
+TIMEOUT_SECONDS = (10, 30)  # to connect; for the answer, and each piece of the body
 CHUNK_BYTES = 256 * 1024
-HEAD_BYTES = 512  # enough for every signature and for leading blanks before <html
-# Each format's own first bytes; WebP and the HEIF family name themselves at bytes 8 to 11.
-IMAGE_SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM|II\*\x00|MM\x00\*|\x00\x00\x01\x00"
-    rb"|....ftyp(avif|avis|hei[cfmsx]|hev[cx]|mif1|msf1)",
-    re.DOTALL,
-)
-HTML_START = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body|<script)", re.IGNORECASE
-)
+HEAD_BYTES = 1024  # of a body, to tell its kind by
+Headers = Mapping[str, str] | None
+Progress = Callable[[int, int | None], object] | None
+Timeout = float | tuple[float, float]
 
 
 class ContentTypeMismatch(Exception):
@@ -57,87 +49,6 @@ class DownloadTooLarge(Exception):
     """The body is larger than `max_bytes`."""
 
 
-def check_header(response: requests.Response, expected_prefix: str) -> str:
-    """Return the media type; raise ContentTypeMismatch unless it begins as expected."""
-    media_type = response.headers.get("Content-Type", "").strip().lower()
-    if not media_type or not media_type.startswith(expected_prefix.lower()):
-        got = media_type or "no Content-Type"
-        raise ContentTypeMismatch(f"{got!r} instead of {expected_prefix!r}")
-    return media_type
-
-
-def check_bytes(head: bytes, media_type: str, expected_prefix: str) -> None:
-    """Raise ContentTypeMismatch where the first bytes say that the header lies."""
-    if expected_prefix.lower().startswith("image/") and not IMAGE_SIGNATURE.match(head):
-        raise ContentTypeMismatch(f"announced as {media_type!r}, but it is no image")
-    if HTML_START.match(head) and "html" not in media_type:
-        raise ContentTypeMismatch(f"announced as {media_type!r}, but it is an HTML page")
-
-
-def open_download(
-    url: str, start: int, etag: str, timeout: tuple[float, float]
-) -> tuple[requests.Response, int]:
-    """GET the rest from byte `start` if the file is still the same, else all of it.
-
-    Returns the response, unread, and the offset of its first byte (RFC 9110, 13.1.5 and 14).
-    """
-    headers = {"Accept-Encoding": "identity"}  # a compressed body's length can't be checked
-    if not start:
-        return requests.get(url, headers=headers, stream=True, timeout=timeout), 0
-    headers |= {"Range": f"bytes={start}-", "If-Range": etag}
-    response = requests.get(url, headers=headers, stream=True, timeout=timeout)
-    content_range = response.headers.get("Content-Range", "")
-    if response.status_code == 206 and find_strong_etag(response) == etag:
-        if re.fullmatch(rf"bytes {start}-\d+/\d+", content_range):
-            return response, start
-    elif response.status_code not in (206, 416):
-        return response, 0  # all of it, or an error
-    response.close()  # it offers another part, or says that there is none
-    return open_download(url, 0, "", timeout)
-
-
-def find_size(response: requests.Response) -> int | None:
-    """Return the size of the whole file in bytes, None where the server doesn't tell."""
-    if "Content-Encoding" in response.headers:  # then the length is that of the compressed body
-        return None
-    length = response.headers.get("Content-Length", "")
-    total = response.headers.get("Content-Range", length).rpartition("/")[2]
-    return int(total) if re.fullmatch(r"\d{1,18}", total) else None
-
-
-def find_strong_etag(response: requests.Response) -> str:
-    """Return the version that a later Range request can name (RFC 9110, 8.8.3), or nothing."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') and "Content-Encoding" not in response.headers else ""
-
-
-def find_part(part: Path, version: Path, url: str) -> tuple[int, str]:
-    """Return how many bytes of `url` an earlier call left, and the ETag of their version."""
-    if not (part.is_file() and version.is_file()):
-        return 0, ""
-    etag, _, source = version.read_text("utf-8", "replace").partition(" ")
-    return (part.stat().st_size, etag) if source == url else (0, "")
-
-
-def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file."""
-    with open(path, "rb") as file:
-        return file.read(HEAD_BYTES)
-
-
-def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
-    """Yield the body; the first chunk is never missing and long enough to tell its type."""
-    response.raw.enforce_content_length = True  # urllib3 1.26 doesn't by itself
-    chunks, head = response.iter_content(chunk_size), b""
-    try:
-        while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
-            head += chunk
-        yield head
-        yield from chunks
-    except (requests.RequestException, ValueError) as error:  # cut off, damaged, or stalled
-        raise IncompleteDownload("the connection broke") from error
-
-
 def download_file(
     url: str,
     output_path: str | Path,
@@ -146,76 +57,249 @@ def download_file(
     *,
     max_bytes: int | None = None,
     resume: bool = False,
-    on_progress: Callable[[int, int | None], object] | None = None,
-    timeout: tuple[float, float] = TIMEOUT_SECONDS,
+    on_progress: Progress = None,
+    headers: Headers = None,
+    timeout: Timeout = TIMEOUT_SECONDS,
 ) -> Path:
-    """Save `url` as `output_path` and return that path; the file is whole, or untouched.
+    """Save `url` as `output_path` and return that path: the file is whole, or untouched.
 
-    With `resume` a failed call leaves its whole chunks as NAME.part, and NAME.part.etag, for the
-    next one, where the server names the file's version (a strong ETag); one call at a time.
-    `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where the server
-    doesn't tell. Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge,
-    requests.RequestException, OSError from the disk.
+    `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where
+    the server doesn't tell. `headers` are for an API's token. Redirected to another host,
+    requests drops Authorization but takes other headers along, and asks ~/.netrc for
+    that host.
 
-    Two gaps: a compressed body (it asks for none) without a length, cut off, is taken for whole;
-    `kill -9` leaves a hidden part.
+    Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, requests.HTTPError
+    for any status but 200, else requests.RequestException, OSError from the disk.
+
+    Gaps: a body without length or chunks, and a compressed one (it asks for none) without
+    a length, may be cut off unnoticed; `kill -9` leaves a hidden part.
     """
     target = Path(output_path)
-    if target.exists() and not target.is_file():  # a folder; or a device, which it would replace
-        raise FileExistsError(errno.EEXIST, "not a file", str(target))
-    # In the same folder, so that the rename is one step: the old file, then the new one.
-    part = target.with_name(f"{target.name}.part" if resume else f".{uuid.uuid4().hex}.part")
-    version = part.with_name(f"{part.name}.etag")  # stands beside every part worth keeping
-    response, received = open_download(url, *find_part(part, version, url), timeout)
-    with response:
-        response.raise_for_status()
-        media_type = check_header(response, expected_prefix)
-        total = find_size(response)
-        if max_bytes is not None and (total or 0) > max_bytes:
-            raise DownloadTooLarge(f"{total:,} bytes, more than {max_bytes:,}")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{target} is not a file")  # a folder, or a device
+    if resume:
+        return resume_download(
+            url, target, expected_prefix, chunk_size, max_bytes, on_progress, headers, timeout
+        )
+    part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
+    with request_file(url, headers, timeout) as response:
+        check_answer(response)
+        total = check_headers(response, target, expected_prefix, max_bytes)
         chunks = read_chunks(response, chunk_size)
-        first = next(chunks)
-        ends_by_itself = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        if not (first or ends_by_itself or response.headers.get("Content-Length")):
-            raise IncompleteDownload("nothing came")  # the head may be cut off, too
-        check_bytes((read_head(part) if received else b"") + first, media_type, expected_prefix)
-        if not received:
-            version.unlink(missing_ok=True)  # it belongs to the part that is replaced now
+        chunks = check_bytes(chunks, response, expected_prefix)
         try:
-            with open(part, "ab" if received else "wb") as file:
-                if resume and (etag := find_strong_etag(response)):
-                    version.write_text(f"{etag} {url}", "utf-8", "replace")
-                for chunk in itertools.chain([first], chunks):
-                    received += len(chunk)
-                    if max_bytes is not None and received > max_bytes:
-                        raise DownloadTooLarge(f"more than {max_bytes:,} bytes")
-                    file.write(chunk)
-                    if on_progress:
-                        on_progress(received, total)
-            if total is not None and received != total:
-                raise IncompleteDownload(f"{received:,} of {total:,} bytes came")
-            part.replace(target)
-        except BaseException:  # Ctrl-C, too
-            if not version.exists():
-                part.unlink(missing_ok=True)
-            raise
-    version.unlink(missing_ok=True)
+            with open(part, "wb") as file:
+                write_chunks(file, chunks, total, max_bytes, on_progress)
+            part.replace(target)  # in one step: the old file, then the new one
+        finally:
+            part.unlink(missing_ok=True)  # after any failure, Ctrl-C too
     return target
 
 
-def print_progress(bytes_received: int, total_bytes: int | None) -> None:
-    """Redraw the percentage, or the bytes so far, on a terminal's stderr."""
-    if sys.stderr.isatty():
-        percent = f"{100 * bytes_received // total_bytes} %" if total_bytes else ""
-        print(f"{percent or f'{bytes_received:,} bytes'}  ", end="\r", file=sys.stderr, flush=True)
+def resume_download(
+    url: str,
+    target: Path,
+    expected_prefix: str,
+    chunk_size: int,
+    max_bytes: int | None,
+    on_progress: Progress,
+    headers: Headers,
+    timeout: Timeout,
+) -> Path:
+    """Go on where an earlier call stopped, and leave to the next one what came.
+
+    It stands in NAME.part, and its version (a strong ETag, RFC 9110, 8.8.3) in
+    NAME.part.etag. A server that names no version can't resume: nothing is kept. One
+    call at a time.
+    """
+    part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
+    with request_rest(url, part, version, headers, timeout) as response:
+        check_answer(response)
+        total = check_headers(response, target, expected_prefix, max_bytes)
+        chunks = read_chunks(response, chunk_size)
+        etag = find_version(response)
+        is_rest = response.status_code == 206
+        if not is_rest:
+            chunks = check_bytes(chunks, response, expected_prefix)
+        try:
+            with open(part, "ab" if is_rest else "wb") as file:
+                if not is_rest:
+                    version.write_text(f"{hash_address(url)} {etag}", "utf-8")
+                write_chunks(file, chunks, total, max_bytes, on_progress)
+            part.replace(target)
+        finally:
+            if not (etag and part.exists()):  # useless, or whole
+                part.unlink(missing_ok=True)
+                version.unlink(missing_ok=True)
+    return target
+
+
+def request_file(
+    url: str, headers: Headers, timeout: Timeout, span: Headers = None
+) -> requests.Response:
+    """Ask for a file, or for a span of it; the body waits to be read."""
+    return requests.get(
+        url,
+        headers={**(headers or {}), **OUR_HEADERS, **(span or {})},
+        auth=leave_netrc_alone,
+        timeout=timeout,
+        stream=True,
+    )
+
+
+def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
+    user, password = requests.utils.get_auth_from_url(str(request.url))
+    if user or password:  # https://user:password@host/
+        requests.auth.HTTPBasicAuth(user, password)(request)
+    return request
+
+
+def check_answer(response: requests.Response) -> None:
+    """Raise HTTPError, in the server's words, unless this is the file or the span.
+
+    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
+    """
+    status = response.status_code
+    if status == 200 or (status == 206 and "Range" in response.request.headers):
+        return
+    reason = response.reason or http.client.responses.get(status, "")
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
+    words = " ".join(f"{status} {reason} {read_message(response)}".split())
+    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+
+
+def read_message(response: requests.Response) -> str:
+    """Return what a short text says, but no HTML, and nothing that repeats a token."""
+    text = ""
+    with suppress(requests.RequestException):  # the status is enough
+        text = next(response.iter_content(1000), b"").decode(errors="replace")
+    sent = response.request.headers
+    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
+    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
+    is_text = "\ufffd" not in text[:200] and not text.lstrip().startswith("<")
+    if not is_text or any(token in text for token in tokens):
+        return ""
+    return text[:200]
+
+
+def check_headers(
+    response: requests.Response, target: Path, expected_prefix: str, max_bytes: int | None
+) -> int | None:
+    """Return the size of the whole file, None where the server doesn't tell."""
+    media_type = response.headers.get("Content-Type", "").strip().lower()
+    if not media_type or not media_type.startswith(expected_prefix.lower()):
+        got = media_type or "no Content-Type"
+        raise ContentTypeMismatch(f"{got!r} instead of {expected_prefix!r} - {LOOK}")
+    coding = response.headers.get("Content-Encoding", "identity").lower()
+    if coding not in ("identity", "gzip", "x-gzip", "deflate"):
+        raise ContentTypeMismatch(f"packed as {coding!r} - curl --compressed may unpack it")
+    names = (urlsplit(response.url).path, target.name)
+    if "gzip" in media_type or any(name.endswith((".gz", ".tgz")) for name in names):
+        response.raw.headers.pop("Content-Encoding", None)  # the file's own: it stays
+    total = find_size(response)
+    if max_bytes is not None and (total or 0) > max_bytes:
+        raise DownloadTooLarge(f"{total:,} bytes, over max_bytes = {max_bytes:,}")
+    return total
+
+
+def find_size(response: requests.Response) -> int | None:
+    """Return the size of the whole file, None where the server doesn't tell."""
+    if "Content-Encoding" in response.headers:  # then it is that of the packed body
+        return None
+    name = "Content-Range" if response.status_code == 206 else "Content-Length"
+    total = response.headers.get(name, "").rpartition("/")[2]
+    return int(total) if re.fullmatch(r"\d{1,18}", total) else None
+
+
+def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
+    """Yield the body; the first chunk always comes, and is enough to tell its kind."""
+    chunks, head = response.iter_content(chunk_size), b""
+    try:
+        while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
+            head += chunk
+        yield head
+        yield from chunks
+    except requests.RequestException as error:  # cut off, damaged, or stalled
+        hint = "with resume" if find_version(response) else "the server can't resume"
+        raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
+
+
+def check_bytes(
+    chunks: Iterator[bytes], response: requests.Response, expected_prefix: str
+) -> Iterator[bytes]:
+    """Return the chunks when the first bytes are what the header says."""
+    head = next(chunks)
+    if not head and "Content-Length" not in response.headers:
+        raise IncompleteDownload("nothing came - try again")  # cut off in the headers?
+    start = head[:HEAD_BYTES]
+    kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
+    media_type = response.headers["Content-Type"].lower()
+    is_hidden_page = kind == PAGE and "html" not in media_type
+    if is_hidden_page or (kind and expected_prefix.lower().startswith("image/")):
+        raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
+    return itertools.chain([head], chunks)
+
+
+def write_chunks(
+    file: BinaryIO,
+    chunks: Iterator[bytes],
+    total: int | None,
+    max_bytes: int | None,
+    on_progress: Progress,
+) -> None:
+    """Write a body behind what the file has, and see that nothing is missing."""
+    received = file.tell()
+    for chunk in chunks:
+        received += len(chunk)
+        if max_bytes is not None and received > max_bytes:
+            raise DownloadTooLarge(f"it goes on, over max_bytes = {max_bytes:,}")
+        file.write(chunk)
+        if on_progress:
+            on_progress(received, total)
+    if total is not None and received != total:
+        raise IncompleteDownload(f"{received:,} of {total:,} bytes came - try again")
+
+
+def request_rest(
+    url: str, part: Path, version: Path, headers: Headers, timeout: Timeout
+) -> requests.Response:
+    """Ask for what the part lacks if the file is still the same, else for all of it.
+
+    Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
+    """
+    if part.is_file() and version.is_file():
+        start = part.stat().st_size
+        address, _, etag = version.read_text("utf-8").partition(" ")
+        if start and etag and address == hash_address(url):
+            span = {"Range": f"bytes={start}-", "If-Range": etag}
+            response = request_file(url, headers, timeout, span)
+            begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            ends = start < (find_size(response) or 0)
+            is_rest = begins and ends and find_version(response) == etag
+            if is_rest or response.status_code not in (206, 416):
+                return response
+            response.close()
+    return request_file(url, headers, timeout)
+
+
+def hash_address(url: str) -> str:
+    """Return what tells an address from others; it may hold a password itself."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def find_version(response: requests.Response) -> str:
+    """Return the strong ETag that a later request can name, if there is one."""
+    etag = response.headers.get("ETag", "")
+    is_packed = "Content-Encoding" in response.headers
+    return etag if etag.startswith('"') and not is_packed else ""
 
 
 def choose_name(url: str) -> str:
-    """Return a free and harmless name in the current folder from the URL's last part."""
-    name = unquote(re.split(r"[?#]", url)[0].rpartition("/")[2])
+    """Return a free and harmless name for the last part of an address."""
+    name = unquote(re.split("[?#]", url)[0].rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].strip(".-") or "download"
-    if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", name, re.IGNORECASE):  # Windows devices
-        name = f"_{name}"
     stem, dot, suffix = name.partition(".")
     numbers = itertools.count(1)
     while os.path.lexists(name):
@@ -223,65 +307,117 @@ def choose_name(url: str) -> str:
     return name
 
 
-def explain(error: OSError | ValueError) -> str:
-    """Return in one line what happened and what to do."""
-    if isinstance(error, requests.HTTPError):
-        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
-        return f"{error.response.status_code} {reason} - check the address"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return "no answer in time - try again later"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "no secure connection - check the address, and this machine's clock"
-    if isinstance(error, requests.ConnectionError):
-        return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    if isinstance(error, (requests.RequestException, ValueError)):  # a redirect to no address
-        return f"{error} - check the address"
-    return f"can't save it ({error.strerror}) - choose another place with -o"
+OUR_HEADERS: dict[str, Any] = {  # None takes out what a caller gives
+    "Accept-Encoding": "identity",  # the size of a packed body can't be checked
+    "Range": None,
+    "If-Range": None,
+}
+COMMON_HEADERS = {*requests.utils.default_headers(), *OUR_HEADERS}
+ADVICE = {  # by status, or by its first digit
+    1: "that was a hint; curl waits for the answer after it, Python doesn't",
+    5: "try again later",
+    401: "check the key",
+    403: "check the key",
+    429: "try again later",
+}
+LOOK = "look at it in a browser"
+PAGE = "an HTML page"
+KINDS = {  # how a body may begin, and what it is then; "" may be a picture
+    rb"\Z": "empty",
+    rb"(?is)(\xef\xbb\xbf)?\s*<(svg|!doctype svg|(\?xml|!--).*<svg)": "",
+    rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script)": PAGE,
+    rb"%PDF-": "a PDF document",
+    rb"PK\x03\x04": "a ZIP archive",
+    rb"([\t-~]|[\xc2-\xf4][\x80-\xbf]+)+[\xc2-\xf4]?\Z": "text",  # in UTF-8
+}
+
+# --- the command line ---
+
+OUR_OWN = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
+CANT_CONNECT = "can't connect"
+BROKEN = "the server hung up - try again later"
+NO_TLS = "no TLS at that port - try http:// instead of https://"
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "EOF occurred": BROKEN,
+    "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
+    "Max retries": CANT_CONNECT,
+    "timed out": "no answer in time - try again later",
+    "Connection aborted": BROKEN,
+    "://": "requests can't use this address - check it",
+    "octet-stream' instead": "the server doesn't say its type - use --expect application/",
+}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+class ProgressLine:
+    """Progress on stderr: redrawn on a terminal, elsewhere a line for every 10 %."""
+
+    def __init__(self) -> None:
+        self.tenths = 0  # that were shown
+
+    def show(self, received: int, total: int | None) -> None:
+        percent, line = 0, f"{received:,} bytes"
+        if total:
+            percent = 100 * received // total
+            line = f"{percent:3d} %  {received:,} of {total:,} bytes"
+        came_at_once = received == total and not self.tenths
+        with suppress(AttributeError, OSError, ValueError):  # no stderr, or nobody reads it
+            if sys.stderr.isatty():
+                end = "\n" if received == total else "\r"
+                print(line, end=end, file=sys.stderr, flush=True)
+            elif percent // 10 > self.tenths and not came_at_once:
+                print(line, file=sys.stderr)
+                self.tenths = percent // 10
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Return what went wrong and what to do, without the address: it may hold a password."""
+    text = str(error)
+    if isinstance(error, requests.HTTPError):  # that text is ours
+        return text
+    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if meaning != CANT_CONNECT:
+        return meaning
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{meaning} - try: {python} {' '.join(quoted)}"
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Download a file, checking its type before anything is written.",
-        epilog="example: download_file.py https://httpbin.org/image/png -o pig.png --resume",
+        epilog="example: download_file.py https://httpbin.org/image/png -o pig.png",
     )
-    parser.add_argument("url", nargs="?", help=f"default: {IMAGE_URL}")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default: a new name from the URL")
-    parser.add_argument("--expect", default="image/", metavar="PREFIX", help="of the Content-Type")
-    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse anything larger")
-    parser.add_argument("--resume", action="store_true", help="keep a part, continue it next time")
+    parser.add_argument("url", nargs="?", help="default: a JPEG of httpbin.org")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: a new name")
+    parser.add_argument("--expect", default="image/", metavar="TYPE", help="or its beginning")
+    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse what is larger")
+    parser.add_argument("--resume", action="store_true", help="go on where it broke off")
     args = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/image/jpeg"
+    path = Path(args.output or choose_name(args.url or "image.jpeg"))
+    options = {"max_bytes": args.max_bytes, "resume": args.resume}
     try:
-        path = download_file(
-            args.url or IMAGE_URL,
-            args.output or choose_name(args.url or "image.jpeg"),
-            args.expect,
-            max_bytes=args.max_bytes,
-            resume=args.resume,
-            on_progress=print_progress,
-        )
+        download_file(url, path, args.expect, on_progress=ProgressLine().show, **options)
         print(f"saved {path}: {path.stat().st_size:,} bytes")
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except ContentTypeMismatch as error:
-        print(f"error: {error} - look at it in a browser", file=sys.stderr)
-        return 1
-    except IncompleteDownload as error:
-        print(f"error: {error} - run it again (--resume keeps what came)", file=sys.stderr)
-        return 1
-    except DownloadTooLarge as error:
-        print(f"error: {error} - allow more with --max-bytes", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (OSError, ValueError) as error:  # requests' are OSErrors, a bad host is a ValueError
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+        if args.resume and Path(f"{path}.part.etag").exists():
+            print(f"{path}.part is kept for --resume", file=sys.stderr)
+        sys.exit(130)
+    except (OSError, ValueError, *OUR_OWN) as error:  # requests' exceptions are OSErrors
+        given = sys.argv[1:] if argv is None else argv
+        rest = [word for word in given if word != args.url]
+        sys.exit(f"error: {explain(error, rest)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up as Ctrl-C does
+    main()

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 from werkzeug.datastructures import Headers
 from werkzeug.routing import Map, Rule
@@ -155,6 +156,47 @@ def content_type(request: Request) -> Response:
     return response
 
 
+BODIES = {  # the kinds of /faults/body, by how they begin
+    "svg": b"<?xml version='1.0'?>\n<!-- drawn by hand -->\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "jxl": b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(100),
+    "jp2": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(100),
+    "heic": b"\x00\x00\x00\x18ftypheix\x00\x00\x00\x00mif1heix" + bytes(100),
+    "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + bytes(100),
+    "zip": b"PK\x03\x04\x14\x00" + bytes(100),
+    "json": b'{"error": "no such picture"}',
+    "text": "Das Bild gibt es nicht mehr, schöne Grüße".encode(),
+}
+
+
+@route("/faults/body/<kind>", "GET")
+def body(request: Request, kind: str) -> Response:
+    """svg, jxl, jp2, heic, pdf, zip, json or text, all of them called `?is=image/jpeg`."""
+    if kind not in BODIES:
+        return answer([*BODIES], 404)
+    return Response(BODIES[kind], content_type=request.args.get("is", "image/jpeg"))
+
+
+@route("/faults/status/<int:code>", "GET")
+def status(_request: Request, code: int) -> Response:
+    """A picture with this status: 302 without a place, 300, 103, a 206 that nobody asked for."""
+    response = picture(practice_bytes(10_000))
+    response.status_code = code
+    return response
+
+
+@route("/faults/coding/<name>", "GET")
+def coding(_request: Request, name: str) -> Response:
+    """Comes with Content-Encoding: zstd, br or another name, though nobody asked for it."""
+    return picture(practice_bytes(10_000), Content_Encoding=name)
+
+
+@route("/faults/backup.tar.gz", "GET")
+def archive(_request: Request) -> Response:
+    """A .tar.gz whose own gzip is called a Content-Encoding, as Apache's AddEncoding does."""
+    body = gzip.compress(bytes(100_000), mtime=0)
+    return Response(body, headers={"Content-Encoding": "gzip"}, content_type="application/x-tar")
+
+
 # --- downloads: bodies that end too early, too late, or never ----------------------------------
 
 
@@ -228,19 +270,26 @@ def changing(request: Request) -> Response:
 def file(request: Request) -> Response:
     """`?size=` bytes with ETag and Range; `&cut=` breaks it off there the first time.
 
-    After that, `&then=changed` has another version, `&then=whole` knows no Range, and
-    `&then=wrong` gives other bytes than those asked for.
+    After that, `&then=changed` has another version, `&then=whole` knows no Range, `&then=wrong`
+    gives other bytes than those asked for, and `&then=ignores` the rest of another version,
+    whatever If-Range says; with `&then=nameless` it has no ETag. `&etag=weak` or `&etag=none`
+    can't be resumed.
     """
     size = request.args.get("size", 100_000, type=int)
     cut = request.args.get("cut", type=int)
     is_cut = cut is not None and first_time(request)
     then = "" if is_cut else request.args.get("then", "")
-    data = practice_bytes(size) if then != "changed" else practice_bytes(size)[::-1]
+    is_new = then in ("changed", "ignores", "nameless")
+    data = practice_bytes(size)[::-1] if is_new else practice_bytes(size)
     response = Response(data, content_type="application/octet-stream")
-    response.set_etag(f"practice-{size}{then if then == 'changed' else ''}")
-    if then == "wrong" and "Range" in request.headers:
-        response.status_code, response.data = 206, data[10:]
-        response.headers["Content-Range"] = f"bytes 10-{size - 1}/{size}"
+    if then != "nameless" and request.args.get("etag") != "none":
+        is_weak = request.args.get("etag") == "weak"
+        response.set_etag(f"practice-{size}{'changed' if is_new else ''}", is_weak)
+    start = request.range.ranges[0][0] if request.range else None
+    if start is not None and then in ("wrong", "ignores", "nameless"):
+        start = 10 if then == "wrong" else start
+        response.status_code, response.data = 206, data[start:]
+        response.headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
     elif then != "whole":
         response.make_conditional(request, accept_ranges=True, complete_length=size)
         response.headers.pop("Date", None)  # the server adds its own
@@ -352,6 +401,36 @@ def retry_after(request: Request, value: str) -> Response:
         value = formatdate(time.time() + 2, usegmt=True)
     headers = {} if value == "absent" else {"Retry-After": value}
     return Response("Too busy\n", request.args.get("status", 429, type=int), headers)
+
+
+# --- many uploads ------------------------------------------------------------------------------
+
+_accepted: dict[str, deque[float]] = {}  # by path and query: when the last ones were
+_answered: WeakSet[socket.socket] = WeakSet()  # connections that had an answer
+
+
+@route("/faults/rate-limit", "POST", "PUT")
+def rate_limit(request: Request) -> Response:
+    """429 with Retry-After: 1 for more than `?per_second=2` uploads. `?token=` starts anew."""
+    receive(request)
+    per_second, now = request.args.get("per_second", 2, type=int), time.monotonic()
+    with _seen_lock:
+        accepted = _accepted.setdefault(request.full_path, deque(maxlen=per_second))
+        if len(accepted) == per_second and now - accepted[0] < 1:
+            return Response("Too busy\n", 429, {"Retry-After": "1"})
+        accepted.append(now)
+    return answer("Welcome")
+
+
+@route("/faults/hang-up-kept", "POST", "PUT")
+def hang_up_kept(request: Request) -> Response:
+    """200 for the first upload of a connection; the second one breaks it off, unread."""
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    if connection in _answered:
+        raise ConnectionAbortedError
+    receive(request)
+    _answered.add(connection)
+    return answer("Welcome")
 
 
 # --- replies of an OCR service -----------------------------------------------------------------
