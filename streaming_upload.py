@@ -169,6 +169,7 @@ def stream_upload(
     )
     check_answer(response)
     if body.bytes_left:  # urllib3 takes an early answer for the answer
+        response.close()
         gone = f"{body.total_bytes - body.bytes_left:,} of {body.total_bytes:,} bytes"
         text = f"answered {response.status_code} after {gone} - the rest was not taken"
         raise requests.HTTPError(text, response=response)
@@ -244,6 +245,7 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
+    "OSError(5,": "the file can't be read to its end - check the disk that it is on",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
     "://": "requests can't use this address - check it",
