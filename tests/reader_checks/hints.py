@@ -7,6 +7,7 @@ import difflib
 import json
 import keyword
 import re
+import sys
 import traceback
 from decimal import InvalidOperation
 from pathlib import Path
@@ -62,7 +63,12 @@ FRAME_HINTS = {
     "prepare_auth": "auth= takes a name and a password",
 }
 
-MESSAGE_HINTS = [  # where the words say more than the kind of exception
+STATUS_HINTS = {
+    404: "404 says that nothing is at this address: look at it letter by letter",
+    405: "405 says that this address takes another method: httpbin's /post takes a POST",
+}
+
+SURE_HINTS = [  # where the words of an exception say all
     (NOTHING_OUT, "the checks answer what goes through requests: send it with that"),
     ("start no other programs", "leave this line out: the chapter needs no other program"),
     (
@@ -79,17 +85,30 @@ MESSAGE_HINTS = [  # where the words say more than the kind of exception
         r"write\(\) argument must be str, not bytes",
         "what comes is bytes, and the file was opened as text: open it with 'wb'",
     ),
+    (r"closed file", "the file was closed before it was used: send it inside of the with block"),
+    (
+        r"BufferedReader' object has no attribute '(translate|replace|encode)'",
+        "name and file are in the wrong order: (name, handle, media type)",
+    ),
+    (
+        r"(function|method)'? object is not (subscriptable|iterable)"
+        r"|'(function|method|builtin_function_or_method)' object has no attribute"
+        r"|'(function|method|builtin_function_or_method)' and "
+        r"|not '?(builtin_function_or_method|method|function)'?$",
+        "a function was named and not called: write () behind it",
+    ),
+]
+
+MESSAGE_HINTS = [  # where the words say more than the kind of exception
+    (r"or iterable\. Instead", "this can't be iterated: is __iter__ misspelt?"),
     (
         r"must be (a )?bytes|bytes-like object is required|can't concat str to bytes"
         r"|cannot use a (string|bytes) pattern|must be str.*not bytes|expected str.*bytes",
         "bytes and text don't mix: write b before the quotes, or open the file with 'rb'",
     ),
-    (r"or iterable\. Instead", "this can't be iterated: is __iter__ misspelt?"),
     (
-        r"(function|method)'? object is not (subscriptable|iterable)"
-        r"|'(function|method|builtin_function_or_method)' object has no attribute"
-        r"|'(function|method|builtin_function_or_method)' and ",
-        "a function was named and not called: write () behind it",
+        r"iter\(\) returned non-iterator",
+        "__iter__ gives no chunks: write yield chunk in its loop, no return",
     ),
     (
         r"not '?(list|tuple|dict|set)'?$|argument should be a str.*not '?(list|tuple|dict|set)",
@@ -124,7 +143,6 @@ MESSAGE_HINTS = [  # where the words say more than the kind of exception
         "the call and the function don't fit: compare the parameters",
     ),
     (r"has no len\(\)", "this has no length: it yields one value after the other"),
-    (r"closed file", "the file was closed before it was used: send it inside of the with block"),
     (
         r"(?i)^'content-type'$",
         "a server may send no Content-Type at all: ask with .get(), and go on without it",
@@ -172,23 +190,41 @@ ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], s
 ]
 
 
+KNOWN_IMPORTS = sys.stdlib_module_names | {
+    *("requests", "Path", "ThreadPoolExecutor", "as_completed", "Decimal", "Image", "date"),
+    *("datetime", "BytesIO", "dataclass", "urlparse", "ImageDraw", "ImageOps"),
+}
+PARAMETERS = "files data json headers timeout stream params auth max_workers chunk_size".split()
+
+
 def give_hint(error: BaseException) -> str:
     """Return what usually stands behind an exception."""
-    frames = traceback.extract_tb(error.__traceback__)
-    through = [frame.name for frame in frames if "requests" in frame.filename]
-    if not isinstance(error, (OSError, UnicodeError)):
-        for name, hint in FRAME_HINTS.items():
-            if name in through:
-                return hint
+    text = str(error)
     if isinstance(error, OSError) and re.search(r"[\x00-\x1f]", str(error.filename)):
         return "a backslash in a path means something else to Python: write / instead"
-    text = str(error)
+    for pattern, hint in SURE_HINTS:
+        if re.search(pattern, text):
+            return hint
+    if isinstance(error, (TypeError, ValueError, AttributeError)):
+        frames = traceback.extract_tb(error.__traceback__)
+        through = [frame.name for frame in frames if "requests" in frame.filename]
+        for name, hint in FRAME_HINTS.items():
+            if name in through and not isinstance(error, (OSError, UnicodeError)):
+                return hint
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in STATUS_HINTS:
+        return STATUS_HINTS[status]
+    unexpected = re.search(r"unexpected keyword argument '(\w+)'", text)
+    if unexpected and (meant := guess_name(unexpected[1], PARAMETERS)):
+        return f"there is no parameter {unexpected[1]} here: did you mean {meant}?"
     for pattern, hint in MESSAGE_HINTS:
         if re.search(pattern, text):
             return hint
     if isinstance(error, (AttributeError, NameError)):
-        meant = guess_name(error)
-        if meant:
+        known = find_known(error)
+        if isinstance(error, NameError) and error.name in KNOWN_IMPORTS:
+            return f"{error.name} is not imported: its import at the top is missing"
+        if meant := guess_name(str(error.name), known):
             return f"there is no {error.name} here: did you mean {meant}?"
     for kind, hint in ERROR_HINTS:
         if isinstance(error, kind):
@@ -196,16 +232,21 @@ def give_hint(error: BaseException) -> str:
     return NO_HINT
 
 
-def guess_name(error: Any) -> str:
-    """Return a name that is almost the one that is not there, "" where there is none."""
+def find_known(error: Any) -> list[str]:
+    """Return the names that are there where an attribute or a name is not."""
     if isinstance(error, AttributeError):
-        known = [name for name in dir(error.obj) if not name.startswith("_")]
-    else:
-        frame = error.__traceback__
-        while frame and frame.tb_next:
-            frame = frame.tb_next
-        known = [*vars(builtins), *keyword.kwlist]
-        if frame:
-            known += [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals]
-    close = difflib.get_close_matches(str(error.name), known, n=1, cutoff=0.75)
-    return close[0] if close else ""
+        return [name for name in dir(error.obj) if not name.startswith("_")]
+    known = [*vars(builtins), *keyword.kwlist]
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    if frame:
+        known += [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals]
+    return known
+
+
+def guess_name(name: str, known: list[str]) -> str:
+    """Return a name that is almost the one that is not there, "" where there is none."""
+    longer = [one for one in known if len(name) > 3 and one.startswith(name)]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return (close + longer or [""])[0]

@@ -12,7 +12,7 @@ Under the name stands what it is made of (chapter: the listing in chapter/, exer
 chapter/exercises/, solution: our script, alone: nothing) and the check that fails, or `right`.
 Where more checks fail, the one with the hint comes first. Then what stands there (-), what replaces
 it (+), and what is kept (space), with an empty line between two places. The report must name the
-line that is marked with > (it is new) or = (it is kept).
+line that is marked with > (it is new) or = (it is kept). @ROOT@ stands for this checkout.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Case(NamedTuple):
                 if sign in kept:
                     mark = text.count("\n", 0, text.find(old)) + kept.index(sign) + 1
             text = text.replace(old, new) if old else text + new
-        return text, mark
+        return text.replace("@ROOT@", ROOT.as_posix()), mark
 
     def __str__(self) -> str:
         return f"{self.script.removesuffix('.py')}-{self.name}"

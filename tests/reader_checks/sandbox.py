@@ -29,6 +29,7 @@ from reader_checks.script import (
     Waits,
     replace_clock,
 )
+from reader_checks.source import find_bad_guard
 from reader_checks.web import Web
 from reader_checks.worker import Outcome
 
@@ -158,6 +159,7 @@ def run_check(module: str, check: str, source: Path, root: Path, needed: frozens
             script.make_mentioned_files()
         try:
             expect_nothing_hidden(script, needed)
+            expect_begins(script)
             with script.staged():
                 function(script)
         except NotStarted as reason:
@@ -181,6 +183,19 @@ def expect_nothing_hidden(script: Script, needed: frozenset[str]) -> None:
             f"the module {name}",
             f"a file of yours hides the module {name}: call {file} something else",
             script.search(rf"\b(import|from) {name}\b"),
+        )
+
+
+def expect_begins(script: Script) -> None:
+    """Expect no `if __name__ == "main"`, which lets nothing begin."""
+    line = find_bad_guard(script.source)
+    if line:
+        raise Unusable(
+            f"python {script.name}",
+            "nothing",
+            "what stands below this line",
+            'nothing begins when the script is run: it must be called "__main__" here',
+            line,
         )
 
 

@@ -33,7 +33,15 @@ from PIL import Image, ImageFile
 from requests.adapters import HTTPAdapter
 
 from reader_checks.catalog import ROOT
-from reader_checks.hints import NO_HINT, TEXT_MODE, describe_error, give_hint, shorten, shorten_text
+from reader_checks.hints import (
+    NO_HINT,
+    TEXT_MODE,
+    describe_error,
+    give_hint,
+    guess_name,
+    shorten,
+    shorten_text,
+)
 from reader_checks.source import (
     FILE_NAME,
     NOTE,
@@ -361,6 +369,8 @@ class Script:
                 self.expect_loads()
             elif line := find_line(self.source, rf"^\s+(def|class)\s+{name}\b"):
                 hint = f"{name} is hidden in something else: let this line begin at the margin"
+            elif meant := guess_name(name, [*vars(self.load())]):
+                line = self.search(rf"^(class|def) {meant}\b")
             called = f"import {self.path.stem}"
             raise Unusable(called, f"no {kind} named {name}", f"a {kind} named {name}", hint, line)
         return getattr(self.load(), name)
@@ -409,6 +419,7 @@ class Script:
         self.called = " ".join(["python", self.name, *arguments_])
         self._import_own_modules()
         self.forget()
+        self.hidden.clear()
         exit_code, error = 0, None
         with Patch() as patch:
             patch.setattr(sys, "argv", [str(self.path), *arguments_])
@@ -510,7 +521,6 @@ class Script:
         """Forget what was sent, opened and printed so far."""
         self.sent.clear()
         self.opened.clear()
-        self.hidden.clear()
         self.web.received.clear()
         self.web.peak = 0
         self.console.forget()
@@ -534,6 +544,12 @@ class Script:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make_sample(path.suffix[1:].lower()) if content is None else content)
         return path
+
+    def read_file(self, path: Path) -> bytes:
+        """Return what is in a file; the script did not open it."""
+        with self._real_open(path, "rb") as file:
+            content: bytes = file.read()
+        return content
 
     def make_large_file(self, name: str, size: int) -> Path:
         """Make a file of `size` bytes that takes no room on the disk; return its path."""
@@ -621,6 +637,7 @@ class Script:
 
     def explain(self, error: BaseException) -> tuple[str, str, int | None]:
         """Return what an exception of the script's is, a hint, and the line that it is about."""
+        error = self._unwrap(error)
         got, hint, line = describe_error(error), give_hint(error), self.find_error_line(error)
         if isinstance(error, Stop):
             got, hint = error.got, error.hint
@@ -633,7 +650,7 @@ class Script:
                     line = opened.line
                     if is_read and "w" in opened.mode:
                         hint = (
-                            f"{opened.mode!r} empties the file and opens it to write:"
+                            f"{opened.mode!r} empties the file when it opens it:"
                             " 'rb' opens it to read"
                         )
                     break
@@ -644,9 +661,24 @@ class Script:
             if submitted:
                 line = submitted
                 hint = "submit() calls the function itself: give it the name, then the argument"
+        elif "iterable. Instead was" in got and (where := self.search(r"def __iter__")):
+            hint, line = "__iter__ gives no chunks: write yield chunk in its loop, no return", where
+        elif isinstance(error, NameError) and f"self.{error.name}" in self.source:
+            hint = f"there is no {error.name} here: did you mean self.{error.name}?"
         elif hint == NO_HINT and re.match(r"(raise|assert)\b", self.show_line(line)):
             hint = "this is the script's own exception: look at what it asks before this line"
         return got, hint, line
+
+    def _unwrap(self, error: BaseException) -> BaseException:
+        """Return what was raised in the script itself, where requests made a ConnectionError of it.
+
+        It does so with an OSError of the reader that it sends.
+        """
+        inner = error
+        while isinstance(error, requests.ConnectionError) and inner.__context__:
+            inner = inner.__context__
+        frames = traceback.extract_tb(inner.__traceback__)
+        return inner if frames and frames[-1].filename == str(self.path) else error
 
     def _explain_syntax(self, error: SyntaxError) -> tuple[str, str, int | None]:
         got, place = f"{type(error).__name__}: {error.msg}", f"line {error.lineno}"
@@ -806,6 +838,8 @@ class Script:
             )
         rerouted = request.copy()
         parts = urlsplit(address)
+        if trouble := find_trouble(str(request.method), str(parts.hostname), parts.path):
+            parts = parts._replace(path=f"/status/{trouble}")
         rerouted.url = parts._replace(scheme="http", netloc=self.web.url[7:]).geturl()
         try:
             response = self._real_send(
@@ -871,6 +905,26 @@ class Script:
                 for opened in self.opened:
                     with contextlib.suppress(Exception):
                         opened.file.close()
+
+
+HTTPBIN_PATHS = re.compile(
+    r"/(anything|status|image|bytes|stream|stream-bytes|range|delay|drip|redirect|redirect-to"
+    r"|relative-redirect|absolute-redirect|base64|cache|etag|cookies|links|basic-auth"
+    r"|hidden-basic-auth|digest-auth|deny|encoding|html|json|xml|gzip|deflate|brotli|headers|ip"
+    r"|uuid|user-agent|bearer|robots\.txt|response-headers)?(/.*)?"
+)
+
+
+def find_trouble(method: str, host: str, path: str) -> int | None:
+    """Return the status with which httpbin or OCR.space would refuse an address."""
+    if re.fullmatch(r"(api\d?|apipro\d)\.ocr\.space", host):
+        return None if path.lower() in ("/parse/image", "/parse/imageurl") else 404
+    if host not in ("httpbin.org", "www.httpbin.org", "eu.httpbin.org"):
+        return None
+    if path in ("/get", "/post", "/put", "/patch", "/delete"):
+        allowed = {"GET", "HEAD"} if path == "/get" else {path[1:].upper()}
+        return None if method in allowed else 405
+    return None if HTTPBIN_PATHS.fullmatch(path) else 404
 
 
 def calls_in_submit(node: ast.AST) -> bool:

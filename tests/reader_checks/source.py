@@ -123,3 +123,18 @@ def does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Pass, ast.Continue, ast.Break)) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )
+
+
+def find_bad_guard(source: str) -> int | None:
+    """Return the line of an `if __name__ == ...` that is never true when a script is run."""
+    return find_node(
+        source,
+        lambda node: (
+            isinstance(node, ast.Compare)
+            and isinstance(node.left, ast.Name)
+            and node.left.id == "__name__"
+            and isinstance(node.ops[0], ast.Eq)
+            and isinstance(node.comparators[0], ast.Constant)
+            and node.comparators[0].value != "__main__"
+        ),
+    )
