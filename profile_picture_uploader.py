@@ -5,37 +5,36 @@ Sample run::
     $ uv run tests/offline.py profile_picture_uploader.py
     avatar.jpg is image/jpeg
     removed GPS position, turned upright, 3024x4032 kept
-    sent as avatar.jpg: 306,081 bytes, 200
+    sent as avatar.jpg: 166,572 bytes, 200
 """
 # /// script
 # requires-python = ">=3.10"
 # dependencies = ["requests>=2.32.4,<3", "Pillow>=11.3,<14"]
 # ///
 
-from __future__ import annotations
-
 import argparse
+import http.client
 import io
 import os
 import re
 import sys
-import tempfile
 import unicodedata
-import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import requests
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
-UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
-TIMEOUT_SECONDS = (5, 30)  # connect, read
+UPLOAD_URL = "https://httpbin.org/post"
+TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+SLOWEST_BYTES_PER_SECOND = 50_000
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
-SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
-EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
-RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
 
 class InvalidPicture(ValueError):
@@ -51,8 +50,94 @@ class PreparedPicture(NamedTuple):
     changes: list[str]
 
 
-def detect_media_type(data: bytes) -> str | None:
-    """Return the media type that the magic bytes announce, None for all but the four."""
+@dataclass(repr=False)  # it would show the token
+class ProfilePictureUploader:
+    """Checks, cleans and uploads profile pictures.
+
+    `max_bytes` caps the file given, `max_pixels` the decoded picture: a PNG of 24 KB can hold
+    200 megapixels. What takes more memory may have fewer of them (WebP 20, see `find_cap`).
+    `keep_original` sends the bytes as they are: GPS position, trailing bytes and all.
+    `headers` are for an API's token.
+    """
+
+    url: str = UPLOAD_URL
+    _: KW_ONLY  # what follows is given by name
+    max_bytes: int = 5 * 1024 * 1024
+    max_pixels: int = 40_000_000
+    keep_original: bool = False
+    headers: Mapping[str, str] | None = None
+    timeout: float | tuple[float, float] = TIMEOUT_SECONDS
+
+    def upload(
+        self, path: PictureFile | PreparedPicture, user_id: str, **metadata: str
+    ) -> requests.Response:
+        """Send a picture, or what `prepare` made of it, with form fields (RFC 7578).
+
+        Redirected to another host, requests drops Authorization but takes other headers along,
+        and asks ~/.netrc for that host. Raises InvalidPicture before anything is sent,
+        requests.HTTPError for a status that is no 2xx, else requests.RequestException.
+        """
+        picture = path if isinstance(path, PreparedPicture) else self.prepare(path)
+        response = requests.post(
+            self.url,
+            files={"file": (picture.filename, picture.data, picture.media_type)},
+            data={**metadata, "user_id": user_id},
+            headers={**(self.headers or {}), **OUR_HEADERS},
+            auth=send_in_blocks,
+            timeout=allow_for_slow_line(self.timeout, len(picture.data)),
+            stream=True,  # the answer is read when its status is known
+        )
+        check_answer(response)
+        return response
+
+    def prepare(self, path: PictureFile) -> PreparedPicture:
+        """Return what will be sent: the first frame re-encoded, upright, without EXIF.
+
+        Whatever else hides in the file (a position, a script behind the picture) is gone; the
+        colour profile stays. Raises InvalidPicture.
+        """
+        data = read_file(path, self.max_bytes)  # once: what is sent is what was checked
+        media_type = detect_media_type(data)
+        picture, options, changes = decode_picture(data, media_type, self.max_pixels)
+        if self.keep_original:
+            changes = ["original bytes kept"]
+        else:
+            data = encode_picture(picture, media_type, options)
+        filename = safe_filename(find_name(path), media_type)
+        return PreparedPicture(data, filename, media_type, changes)
+
+    def validate(self, path: PictureFile) -> str:
+        """Return the media type that the bytes show; raises InvalidPicture, and only that.
+
+        One gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
+        """
+        data = read_file(path, self.max_bytes)
+        media_type = detect_media_type(data)
+        decode_picture(data, media_type, self.max_pixels)
+        return media_type
+
+
+def read_file(path: PictureFile, max_bytes: int) -> bytes:
+    """Return the bytes of a file, an open one from its start, if they keep to the cap."""
+    try:
+        if not isinstance(path, str | Path):
+            with suppress(OSError):  # a stream can't, and needn't
+                path.seek(0)  # `validate` may have read it
+            data = path.read(max_bytes + 1)
+        elif Path(path).exists() and not Path(path).is_file():
+            raise OSError("not a file")  # a named pipe, opened, would wait for ever
+        else:
+            with open(path, "rb") as file:
+                data = file.read(max_bytes + 1)
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: gzip.open
+        raise InvalidPicture(f"can't be read ({error})") from error
+    if not 0 < len(data) <= max_bytes:
+        raise InvalidPicture(f"over {max_bytes:,} bytes" if data else "empty")
+    return data
+
+
+def detect_media_type(data: bytes) -> str:
+    """Return the media type that the magic bytes announce; only four are accepted."""
     if data.startswith(b"\xff\xd8\xff"):  # ISO/IEC 10918-1: start of image, next marker
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):  # W3C PNG, 5.2: its \r\n betrays text mode
@@ -61,7 +146,133 @@ def detect_media_type(data: bytes) -> str | None:
         return "image/gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # RIFF alone may be WAV or AVI
         return "image/webp"
-    return None
+    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12: then brands, of a video, too
+        for brand, name in BRANDS.items():
+            if brand in data[8:40]:
+                raise InvalidPicture(f"{name} is not accepted - {SAVE_AS_JPEG}")
+    raise InvalidPicture("not a JPEG, PNG, GIF or WebP")
+
+
+def decode_picture(
+    data: bytes, media_type: str, max_pixels: int
+) -> tuple[Image.Image, dict[str, Any], list[str]]:
+    """Return the first frame upright, how to save it, and how it differs from the file."""
+    cap = max_pixels
+    try:
+        picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/")])
+        cap = find_cap(picture, data, max_pixels)
+        if picture.width * picture.height > cap:
+            raise Image.DecompressionBombError
+        picture.load()  # verify() lets half a JPEG pass
+        changes = list_changes(picture, data, media_type)
+        options = find_options(picture, data, media_type)
+        picture.info = {key: picture.info[key] for key in picture.info if key == "transparency"}
+        upright = ImageOps.exif_transpose(picture)
+    except Exception as error:  # on damaged data Pillow raises nearly anything
+        is_huge = isinstance(error, Image.DecompressionBombError)
+        rule = f"over {cap:,} pixels" if is_huge else "damaged or cut off"
+        raise InvalidPicture(rule) from error
+    changes.append(f"{upright.width}x{upright.height} kept")
+    return upright, options, changes
+
+
+def find_cap(picture: Image.Image, data: bytes, max_pixels: int) -> int:
+    """Return how many pixels may be decoded and encoded again, so that 400 MB are enough."""
+    if picture.format == "WEBP":
+        is_plain = picture.mode == "RGB" and not is_lossless(data)
+        return min(max_pixels, 20_000_000 if is_plain else 10_000_000)
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and "progressive" in picture.info:
+        return min(max_pixels, MAX_JPEG_SAMPLES // picture.layers)
+    return max_pixels
+
+
+def is_lossless(webp: bytes) -> bool:
+    """Tell whether the first frame is VP8L, which is lossless, or VP8."""
+    return b"VP8L" in webp.partition(b"VP8 ")[0]
+
+
+def list_changes(picture: Image.Image, data: bytes, media_type: str) -> list[str]:
+    """Return what a clean copy will lack, in words."""
+    exif = picture.getexif()
+    behind = data[find_end(data, media_type) :]
+    is_video = b"ftyp" in behind
+    is_animated = getattr(picture, "is_animated", False) and media_type != "image/jpeg"
+    has_16_bits = media_type == "image/png" and data[24] == 16
+    facts = {
+        "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
+        "turned upright": exif.get(ExifTags.Base.Orientation) in range(2, 9),
+        "kept the first frame only": is_animated,
+        "removed a video behind the picture": is_video,
+        f"removed {len(behind):,} bytes behind the picture": behind and not is_video,
+        "reduced 16 bits to 8": has_16_bits and picture.mode != "I;16",
+    }
+    return [change for change, applies in facts.items() if applies]
+
+
+def find_end(data: bytes, media_type: str) -> int:
+    """Return where the picture ends; a phone may put a second one or a video behind it."""
+    if media_type == "image/webp":
+        return 8 + int.from_bytes(data[4:8], "little")
+    mark = END_MARKS[media_type]
+    if media_type == "image/jpeg":
+        file = io.BytesIO(data)
+        JpegImagePlugin.JpegImageFile(file)  # reads the header, which may hold a small JPEG
+        end = data.find(mark, file.tell())
+    else:
+        end = data.rfind(mark)
+    return end + len(mark) if end >= 0 else len(data)
+
+
+def find_options(picture: Image.Image, data: bytes, media_type: str) -> dict[str, Any]:
+    """Return the options for `save` that keep what can be kept."""
+    options: dict[str, Any] = {"icc_profile": picture.info.get("icc_profile")}
+    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+        options |= find_jpeg_options(picture, find_end(data, media_type))
+    if media_type == "image/webp":
+        options["quality"] = 90
+        options["lossless"] = options["exact"] = is_lossless(data)
+    if media_type == "image/png":
+        options["pnginfo"] = colours = PngImagePlugin.PngInfo()
+        for name, size in COLOUR_CHUNKS.items():
+            _, found, content = data.partition(size.to_bytes(4, "big") + name)
+            if found:
+                colours.add(name, content[:size])
+    return options
+
+
+def find_jpeg_options(picture: JpegImagePlugin.JpegImageFile, size: int) -> dict[str, Any]:
+    """Return how a JPEG was encoded; with a quality of ours many files would grow."""
+    tables = [picture.quantization.get(layer[3], [1] * 64) for layer in picture.layer]
+    (_, high, wide, _), (_, low, narrow, _) = picture.layer[0], picture.layer[-1]
+    sampling = high // low, wide // narrow
+    if picture.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
+        # Rows become columns in the picture, and so in a table's 8x8 values.
+        tables = [[table[8 * y + x] for x in range(8) for y in range(8)] for table in tables]
+        sampling = sampling[1], sampling[0]
+    pixels = picture.width * picture.height
+    fits = size <= pixels and pixels * picture.layers <= MAX_JPEG_SAMPLES
+    return {
+        "qtables": tables[:1] if picture.mode == "CMYK" else tables,  # it may have been YCCK
+        "subsampling": SUBSAMPLINGS.get(sampling, "4:4:4"),
+        "progressive": fits and "progressive" in picture.info,
+        "optimize": fits,  # Pillow's buffer for it has 2 bytes a pixel
+    }
+
+
+def encode_picture(picture: Image.Image, media_type: str, options: dict[str, Any]) -> bytes:
+    """Return the picture in the same format: its pixels, its colours, nothing else."""
+    clean = io.BytesIO()
+    try:
+        picture.save(clean, media_type.removeprefix("image/"), **options)
+    except Exception as error:  # an animated WebP may be wider than a still one
+        raise InvalidPicture(f"can't be re-encoded ({error})") from error
+    return clean.getvalue()
+
+
+def find_name(file: object) -> str:
+    """Return the name of a path or an open file; of an upload the one that its sender gave."""
+    names = (file, getattr(file, "filename", None), getattr(file, "name", None))
+    return next((name for name in names if isinstance(name, str)), "")
 
 
 def safe_filename(name: str, media_type: str) -> str:
@@ -87,171 +298,143 @@ def safe_filename(name: str, media_type: str) -> str:
     return stem + EXTENSIONS[media_type]
 
 
-@dataclass
-class ProfilePictureUploader:
-    """Checks, cleans and uploads profile pictures.
+def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
 
-    `max_bytes` caps the file and what is sent, `max_pixels` the decoded picture (a PNG of
-    24 KB can hold 200 megapixels). `keep_original` sends the bytes as they are: GPS position,
-    trailing bytes and all.
+    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
-
-    url: str = UPLOAD_URL
-    _: KW_ONLY
-    max_bytes: int = 5 * 1024 * 1024
-    max_pixels: int = 40_000_000
-    keep_original: bool = False
-    timeout: tuple[float, float] = TIMEOUT_SECONDS
-
-    def validate(self, path: str | Path) -> str:
-        """Return the media type that the bytes show; raises InvalidPicture, and only that.
-
-        One gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
-        """
-        return self._decode(self._read(path))[0]
-
-    def prepare(self, path: str | Path) -> PreparedPicture:
-        """Return what will be sent: the first frame re-encoded, upright, without EXIF.
-
-        Whatever else hides in the file (a position, a script behind the picture) is gone; the
-        colour profile stays. Raises InvalidPicture.
-        """
-        data = self._read(path)  # once: what is sent is what was checked
-        media_type, picture, changes = self._decode(data)
-        if self.keep_original:
-            changes = ["original bytes kept"]
-        else:
-            data = self._encode(picture, media_type)
-            changes.append(f"{picture.width}x{picture.height} kept")
-        filename = safe_filename(Path(path).name, media_type)
-        return PreparedPicture(data, filename, media_type, changes)
-
-    def send(self, picture: PreparedPicture, user_id: str, /, **metadata: str) -> requests.Response:
-        """Send a prepared picture with `user_id` and `metadata` as form fields (RFC 7578)."""
-        response = requests.post(
-            self.url,
-            files={"file": (picture.filename, picture.data, picture.media_type)},
-            data={**metadata, "user_id": user_id},
-            timeout=self.timeout,
-        )
-        if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
-            raise requests.RequestException(f"redirected to {response.url}, the file got lost")
-        response.raise_for_status()
-        return response
-
-    def upload(self, path: str | Path, user_id: str, **metadata: str) -> requests.Response:
-        """Send exactly what `prepare` returns.
-
-        Raises InvalidPicture before anything is sent, then requests.RequestException.
-        """
-        return self.send(self.prepare(path), user_id, **metadata)
-
-    def _read(self, path: str | Path) -> bytes:
-        try:
-            if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
-                raise InvalidPicture("not a file" if Path(path).exists() else "no such file")
-            with open(path, "rb") as file:
-                data = file.read(self.max_bytes + 1)
-        except OSError as error:
-            raise InvalidPicture(f"can't be read ({error.strerror})") from error
-        if not 0 < len(data) <= self.max_bytes:
-            raise InvalidPicture(f"over {self.max_bytes:,} bytes" if data else "empty")
-        return data
-
-    def _decode(self, data: bytes) -> tuple[str, Image.Image, list[str]]:
-        """Return the media type, the picture upright, and how that differs from the file."""
-        media_type = detect_media_type(data)
-        if media_type is None:
-            raise InvalidPicture("not a JPEG, PNG, GIF or WebP")
-        try:
-            picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/")])
-            if picture.width * picture.height > self.max_pixels:
-                raise Image.DecompressionBombError
-            picture.load()  # verify() lets half a JPEG pass
-            exif = picture.getexif()
-            facts = {
-                "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
-                "turned upright": exif.get(ExifTags.Base.Orientation) in range(2, 9),
-                "kept the first frame only": getattr(picture, "is_animated", False),
-            }
-            changes = [change for change, applies in facts.items() if applies]
-            return media_type, ImageOps.exif_transpose(picture), changes
-        except Image.DecompressionBombError as error:
-            raise InvalidPicture(f"over {self.max_pixels:,} pixels") from error
-        except Exception as error:  # on damaged data Pillow raises nearly anything
-            raise InvalidPicture("damaged or cut off") from error
-
-    def _encode(self, picture: Image.Image, media_type: str) -> bytes:
-        """Return the picture in the same format: its pixels, its colour profile, nothing else."""
-        profile = picture.info.get("icc_profile")
-        kept = {"transparency"} & picture.info.keys()
-        picture.info = {key: picture.info[key] for key in kept}
-        clean = io.BytesIO()
-        try:
-            picture.save(clean, media_type.removeprefix("image/"), quality=90, icc_profile=profile)
-        except (OSError, ValueError) as error:  # an animated WebP may be wider than a still one
-            raise InvalidPicture(f"can't be re-encoded ({error})") from error
-        if clean.tell() > self.max_bytes:
-            raise InvalidPicture(f"over {self.max_bytes:,} bytes when re-encoded")
-        return clean.getvalue()
+    assert isinstance(request.body, bytes)
+    request.prepare_body(io.BytesIO(request.body), files=None)
+    user, password = requests.utils.get_auth_from_url(str(request.url))
+    if user or password:  # https://user:password@host/
+        requests.auth.HTTPBasicAuth(user, password)(request)
+    return request
 
 
-def explain(error: requests.RequestException | ValueError) -> str:
-    """Return in one line what happened and what to do."""
-    if isinstance(error, requests.HTTPError):
-        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
-        return f"{error.response.status_code} {reason} - check the address"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return "no answer in time - try again later"
-    if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
-        return "the connection broke - the file may be larger than the server takes"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "no secure connection - check the address, and this machine's clock"
-    if isinstance(error, requests.ConnectionError):
-        return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    return f"{error} - check the address"
+def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
+    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def check_answer(response: requests.Response) -> None:
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
+
+    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
+    """
+    status = response.status_code
+    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
+    if 200 <= status < 300 and not is_lost:
+        return
+    reason = response.reason or http.client.responses.get(status, "")
+    with response:  # closed then
+        says = "after a redirect, the file got lost" if is_lost else read_message(response)
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
+    words = " ".join(f"{status} {reason} {says}".split())
+    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+
+
+def read_message(response: requests.Response) -> str:
+    """Return what a short body says, but no HTML, and nothing that repeats a token."""
+    text = ""
+    with suppress(requests.RequestException):  # the status is enough
+        text = next(response.iter_content(1000), b"").decode(errors="replace")
+    sent = response.request.headers
+    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
+    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
+    if text.lstrip().startswith("<") or any(token in text for token in tokens):
+        return ""
+    return text[:200]
+
+
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
+COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
+ADVICE = {  # by status, or by its first digit
+    1: "that was a hint and no answer, the file may have arrived",
+    5: "try again later",
+    401: "check the key",
+    403: "check the key",
+    413: "send a smaller file",
+    429: "try again later",
+}
+EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
+END_MARKS = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND\xaeB`\x82", "image/gif": b"\0;"}
+RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
+MAX_JPEG_SAMPLES = 90_000_000  # of all colours, where the codec holds all of them at once
+SUBSAMPLINGS = {(2, 1): "4:2:2", (2, 2): "4:2:0"}  # what Pillow can write besides 4:4:4
+COLOUR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32}  # W3C PNG, 11.3.2; with their sizes
+
+# --- the command line ---
+
+SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
+CANT_CONNECT = "can't connect"
+BROKEN = "the connection broke - the file may be larger than the server takes"
+NO_TLS = "no TLS at that port - try http:// instead of https://"
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
+    "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
+    "Max retries": CANT_CONNECT,
+    "timed out": "no answer in time - try again later",
+    "Connection aborted": BROKEN,
+    "Connection broken": "the answer broke off - the file may have arrived",
+    "://": "requests can't use this address - check it",
+}
+
+
+def explain(error: OSError | ValueError, arguments: list[str]) -> str:
+    """Return what went wrong and what to do, without the address: it may hold a password."""
+    text = str(error)
+    if isinstance(error, requests.HTTPError):  # that text is ours
+        return text
+    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if meaning != CANT_CONNECT:
+        return meaning
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{meaning} - try: {python} {' '.join(quoted)}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    import warnings
+
     parser = argparse.ArgumentParser(
         description="Check a profile picture and upload a clean copy.",
         epilog="example: profile_picture_uploader.py me.jpg --user-id ada",
     )
-    parser.add_argument("file", nargs="?", type=Path, help="the picture (default: a sample)")
+    parser.add_argument("file", nargs="?", type=Path, default=SAMPLE, help="default: a sample")
     parser.add_argument("--user-id", default="42", metavar="ID", help="whose (default: 42)")
     parser.add_argument("--keep-original", action="store_true", help="send the bytes unchanged")
-    parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
+    parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
-    uploader = ProfilePictureUploader(args.url, keep_original=args.keep_original)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = args.file or SAMPLE
-            if not args.file and not SAMPLE.exists():  # this script was copied away from it
-                path = Path(folder, "square.png")
-                Image.new("RGB", (64, 64), "teal").save(path)
-            picture = uploader.prepare(path)
-            print(f"{path.name} is {picture.media_type}")
-            print(", ".join(picture.changes))
-            response = uploader.send(picture, args.user_id)
-            sent = f"{len(picture.data):,} bytes, {response.status_code}"
-            print(f"sent as {picture.filename}: {sent}")
+        uploader = ProfilePictureUploader(url, keep_original=args.keep_original)
+        picture = uploader.prepare(args.file)
+        print(f"{args.file.name} is {picture.media_type}")
+        print(", ".join(picture.changes))
+        response = uploader.upload(picture, args.user_id)
+        sent = f"{len(picture.data):,} bytes, {response.status_code}"
+        print(f"sent as {picture.filename}: {sent}")
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except InvalidPicture as error:
-        print(f"error: {path.name}: {error} - choose another file", file=sys.stderr)
-        return 1
-    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to no address
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(130)
+    except (OSError, ValueError) as error:  # requests.RequestException is an OSError
+        given = sys.argv[1:] if argv is None else argv
+        rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
+        name = f"{args.file.name}: " if isinstance(error, InvalidPicture) else ""
+        sys.exit(f"error: {name}{explain(error, rest)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
+import math
 import os
 import re
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 import unicodedata
 import zlib
@@ -20,11 +25,13 @@ from typing import Any
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, SAMPLES
+from conftest import NOWHERE, ROOT, SAMPLES, RunScript
 from conftest import check_error as check_error_of
 from conftest import run_main as run_main_of
 from offline import PracticeServer
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageStat, PngImagePlugin, features
+from werkzeug.datastructures import FileStorage
+from wire import NETRC_PASSWORD, OK, canned, put_netrc, refuses_midway, slow_reader, trust
 
 import profile_picture_uploader
 from profile_picture_uploader import (
@@ -38,12 +45,6 @@ run_main = partial(run_main_of, profile_picture_uploader.main)
 check_error = partial(check_error_of, profile_picture_uploader.main)
 
 URL = "https://upload.example/post"
-FORMATS = {
-    "avatar.jpg": "image/jpeg",
-    "avatar.png": "image/png",
-    "avatar.gif": "image/gif",
-    "avatar.webp": "image/webp",
-}
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 Validate = Callable[[Path], object]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
@@ -67,7 +68,7 @@ def prepare(folder: Path, data: bytes, **options: Any) -> PreparedPicture:
 
 
 def decode(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(data))
+    picture: Image.Image = Image.open(io.BytesIO(data))
     picture.load()
     return picture
 
@@ -91,14 +92,12 @@ def corners(picture: Image.Image) -> str:
     return names
 
 
-def capture(path: Path, **options: Any) -> dict[str, Any]:
-    """Upload to a mocked server as user 42; return the parts of the request that it got."""
-    with responses.RequestsMock() as mock:
-        mock.post(URL)
-        ProfilePictureUploader(URL, **options).upload(path, "42")
-        request = mock.calls[0].request
-    assert isinstance(request.body, bytes)
-    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+def capture(path: Path | PreparedPicture, **options: Any) -> dict[str, Any]:
+    """Upload as user 42; return the parts of the request as they came over the wire."""
+    with canned(OK) as wire:
+        ProfilePictureUploader(wire.url, **options).upload(path, "42").close()
+    request = wire.requests[0]
+    head = f"Content-Type: {request.header('Content-Type')}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + request.body)
     return {
         str(part.get_param("name", header="Content-Disposition")): part
@@ -119,28 +118,24 @@ def check_refused(path: Path, reason: str = ".", **options: Any) -> None:
 # --- magic bytes -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_accepts_the_four_formats(name: str) -> None:
-    uploader = ProfilePictureUploader(URL)
-    assert uploader.validate(SAMPLES / name) == FORMATS[name]
-    picture = uploader.prepare(SAMPLES / name)
-    assert (picture.filename, picture.media_type) == (name, FORMATS[name])
-    assert Image.MIME[decode(picture.data).format or ""] == FORMATS[name]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_believes_the_bytes_and_not_the_extension(name: str, tmp_path: Path) -> None:
-    for wrong_name in ("me.jpg", "me.png"):
-        path = save(tmp_path, (SAMPLES / name).read_bytes(), wrong_name)
-        picture = ProfilePictureUploader(URL).prepare(path)
-        assert picture.media_type == FORMATS[name], "Hint: look at the magic bytes"
-        assert picture.filename == "me" + Path(name).suffix
-
-
 JPEG = encode(quarters(), "JPEG")
 PNG = encode(quarters(), "PNG")
 GIF = encode(quarters(), "GIF")
 WEBP = encode(quarters(), "WEBP")
+FORMATS = {"image/jpeg": JPEG, "image/png": PNG, "image/gif": GIF, "image/webp": WEBP}
+
+
+@pytest.mark.parametrize("media_type", FORMATS)
+def test_believes_the_bytes_and_not_the_extension(media_type: str, tmp_path: Path) -> None:
+    for name in ("me.jpg", "me.png"):
+        path = save(tmp_path, FORMATS[media_type], name)
+        assert ProfilePictureUploader(URL).validate(path) == media_type
+        picture = ProfilePictureUploader(URL).prepare(path)
+        assert picture.media_type == media_type, "Hint: look at the magic bytes"
+        assert picture.filename == "me" + EXTENSIONS[media_type]
+        assert Image.MIME[decode(picture.data).format or ""] == media_type
+
+
 NOT_ON_THE_LIST = {
     "HTML": (SAMPLES / "not_a_picture.jpg").read_bytes(),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
@@ -149,7 +144,7 @@ NOT_ON_THE_LIST = {
     "BMP": encode(quarters(), "BMP"),
     "TIFF": encode(quarters(), "TIFF"),
     "ICO": encode(quarters(), "ICO"),
-    "HEIC": b"\x00\x00\x00\x18ftypheic" + bytes(64),
+    "an MP4 video": b"\x00\x00\x00\x18ftypisom\0\0\2\0isomavc1" + bytes(64),
     "WAV": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(28),
     "a JPEG after a space": b" " + JPEG,
     "a PNG that went through text mode": PNG.replace(b"\r\n", b"\n"),
@@ -159,6 +154,19 @@ NOT_ON_THE_LIST = {
 @pytest.mark.parametrize("what", NOT_ON_THE_LIST)
 def test_refuses_what_is_only_called_a_picture(what: str, tmp_path: Path) -> None:
     check_refused(save(tmp_path, NOT_ON_THE_LIST[what]), "not a JPEG, PNG, GIF or WebP")
+
+
+IPHONE = b"\0\0\0\x28ftypheic\0\0\0\0mif1MiHEMiPrmiafMiHBheic" + bytes(64)
+PHONES = {
+    "HEIC": (IPHONE, IPHONE.replace(b"heic", b"heix"), IPHONE.replace(b"ftypheic", b"ftypmif1")),
+    "AVIF": (encode(quarters(), "AVIF"),) if features.check("avif") else (),
+}
+
+
+@pytest.mark.parametrize("kind", PHONES)
+def test_names_what_phones_save_and_how_to_get_a_jpeg(kind: str, tmp_path: Path) -> None:
+    for data in PHONES[kind]:
+        check_refused(save(tmp_path, data), f"{kind} .*JPEG")
 
 
 # --- decoding is the proof ---------------------------------------------------------------------
@@ -224,10 +232,14 @@ def test_says_that_the_file_is_damaged(what: str, tmp_path: Path) -> None:
 def make_png_bomb(side: int) -> bytes:
     """Return a small PNG of side x side black pixels, a bit each."""
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes((side // 8 + 1) * side), 9))]
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return make_png((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+
+
+def make_png(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in [*chunks, (b"IEND", b"")]
+        for kind, data in chunks
     )
 
 
@@ -253,21 +265,23 @@ def test_the_size_cap_is_the_largest_that_passes(tmp_path: Path) -> None:
     check_refused(save(tmp_path, data), f"over {len(data) - 1:,} bytes", max_bytes=len(data) - 1)
 
 
-def test_what_is_sent_keeps_to_the_size_cap_too(tmp_path: Path) -> None:
-    small = encode(Image.effect_noise((200, 200), 80), "JPEG", quality=20)
-    path = save(tmp_path, small)
-    with pytest.raises(InvalidPicture, match="bytes when re-encoded"):
-        ProfilePictureUploader(URL, max_bytes=len(small)).prepare(path)
-    kept = ProfilePictureUploader(URL, max_bytes=len(small), keep_original=True).prepare(path)
-    assert kept.data == small
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_the_size_cap_is_for_the_file_that_was_given(format_: str, tmp_path: Path) -> None:
+    """Encoded again it may be larger: that is our doing."""
+    picture = Image.effect_noise((200, 200), 80)
+    small = encode(picture, format_, quality=5, optimize=True, exif=make_exif(6))
+    if format_ == "JPEG":
+        small = encode(picture, format_, quality=20, progressive=True)
+    prepared = prepare(tmp_path, small, max_bytes=len(small))
+    assert decode(prepared.data).size == (200, 200)
 
 
 def test_says_what_is_wrong_with_a_file_that_is_none(tmp_path: Path) -> None:
     check_refused(save(tmp_path, b""), "^empty$")
-    check_refused(tmp_path, "^not a file$")
-    check_refused(tmp_path / "missing.jpg", "^no such file$")
-    check_refused(tmp_path / "a\0b.jpg", "^no such file$")
-    check_refused(tmp_path / ("x" * 300 + ".jpg"))
+    check_refused(tmp_path, "not a file")
+    check_refused(tmp_path / "missing.jpg", "missing.jpg")
+    check_refused(tmp_path / "a\0b.jpg", "can't be read")
+    check_refused(tmp_path / ("x" * 300 + ".jpg"), "can't be read")
 
 
 @posix_only
@@ -278,7 +292,7 @@ def test_a_pipe_or_a_device_never_makes_it_wait(tmp_path: Path) -> None:
         checked = threading.Event()
 
         def check(path: Path = path, checked: threading.Event = checked) -> None:
-            check_refused(path, "^not a file$")
+            check_refused(path, "not a file")
             checked.set()
 
         thread = threading.Thread(target=check, daemon=True)
@@ -301,6 +315,76 @@ def test_refuses_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     if os.access(path, os.R_OK):
         pytest.skip("root may read everything")
     check_refused(path, "can't be read")
+
+
+# --- an open file, as a web app has it ---------------------------------------------------------
+
+
+def packed(data: bytes) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data)))
+
+
+OPEN_FILES: dict[str, Callable[[bytes], Any]] = {
+    "in memory": io.BytesIO,
+    "from Flask": lambda data: FileStorage(io.BytesIO(data), "photo.jpg", "photo"),
+    "unpacked on the way": packed,
+}
+
+
+@pytest.mark.filterwarnings("ignore:use the name attribute")  # gzip's, before Python 3.12
+@pytest.mark.parametrize("kind", OPEN_FILES)
+def test_takes_an_open_file_whole(kind: str) -> None:
+    data = PNG + bytes(100_000)
+    file = OPEN_FILES[kind](data)
+    uploader = ProfilePictureUploader(URL, keep_original=True, max_bytes=len(data))
+    assert uploader.validate(file) == "image/png"
+    assert uploader.prepare(file).data == data, "Hint: validate had read it, go back to its start"
+    assert capture(file, keep_original=True)["file"].get_payload(decode=True) == data
+    smaller = ProfilePictureUploader(URL, max_bytes=len(data) - 1)
+    with pytest.raises(InvalidPicture, match="over"):
+        smaller.prepare(file)
+
+
+def test_takes_a_handle_wherever_it_stands(tmp_path: Path) -> None:
+    with open(save(tmp_path, GIF, "me.png"), "rb") as handle:
+        handle.read(12)
+        picture = ProfilePictureUploader(URL).prepare(handle)
+    assert (picture.filename, picture.media_type) == ("me.gif", "image/gif")
+
+
+@posix_only
+def test_takes_a_stream_that_can_not_go_back() -> None:
+    reading, writing = os.pipe()
+    with open(writing, "wb") as end:
+        end.write(PNG)
+    with open(reading, "rb") as stream:
+        assert ProfilePictureUploader(URL).prepare(stream).filename == "picture.png"
+
+
+def test_an_open_file_has_the_name_that_its_sender_gave() -> None:
+    named = io.BytesIO(JPEG)
+    named.name = "../folder/Zoë.jpeg"
+    for file, filename in (
+        (io.BytesIO(JPEG), "picture.jpg"),
+        (named, "Zoë.jpg"),
+        (FileStorage(io.BytesIO(JPEG), "..\\me.png", "photo"), "me.jpg"),
+        (FileStorage(io.BytesIO(JPEG), "", "photo"), "picture.jpg"),
+    ):
+        assert ProfilePictureUploader(URL).prepare(file).filename == filename  # type: ignore[arg-type]
+
+
+def test_an_open_file_that_can_not_be_read_is_an_invalid_picture() -> None:
+    whole = gzip.compress(JPEG)
+    closed = io.BytesIO(JPEG)
+    closed.close()
+    for file in (
+        gzip.GzipFile(fileobj=io.BytesIO(whole[:-20])),
+        gzip.GzipFile(fileobj=io.BytesIO(JPEG)),
+        gzip.GzipFile(fileobj=io.BytesIO(whole[:30] + bytes(50) + whole[80:])),
+        closed,
+    ):
+        with pytest.raises(InvalidPicture, match="can't be read"):
+            ProfilePictureUploader(URL).prepare(file)  # type: ignore[arg-type]
 
 
 # --- what is sent: a clean copy ----------------------------------------------------------------
@@ -359,6 +443,8 @@ def test_a_picture_without_a_position_is_not_said_to_have_had_one(tmp_path: Path
     exif[ExifTags.Base.Make] = "Phone"
     for data in (JPEG, PNG, GIF, WEBP, encode(quarters(), "JPEG", exif=exif)):
         assert prepare(tmp_path, data).changes == ["60x40 kept"]
+    thumbnail = encode(quarters(), "JPEG", comment=JPEG)  # as EXIF often holds one
+    assert prepare(tmp_path, thumbnail).changes == ["60x40 kept"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -393,9 +479,31 @@ def make_loaded(format_: str) -> bytes:
 def test_whatever_hides_in_the_file_is_gone(format_: str, tmp_path: Path) -> None:
     path = save(tmp_path, make_loaded(format_))
     assert b"SECRET" in path.read_bytes()
-    sent = capture(path)["file"].get_payload(decode=True)
+    prepared = ProfilePictureUploader(URL).prepare(path)
+    sent = capture(prepared)["file"].get_payload(decode=True)
     assert b"SECRET" not in sent
     assert corners(decode(sent)) == "RGKB"
+    assert "removed 38 bytes behind the picture" in prepared.changes
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_a_video_behind_the_picture_is_named(format_: str, tmp_path: Path) -> None:
+    video = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(1000)
+    picture = prepare(tmp_path, encode(quarters(), format_) + video)
+    assert b"ftyp" not in picture.data
+    assert picture.changes == ["removed a video behind the picture", "60x40 kept"]
+
+
+def test_a_jpeg_with_a_second_picture_is_no_animation(tmp_path: Path) -> None:
+    """Phones put a gain map or a preview behind a photo (CIPA DC-007); Pillow calls it MPO."""
+    data = encode(quarters(), "MPO", save_all=True, append_images=[quarters().rotate(90)])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    picture = prepare(tmp_path, data)
+    assert picture.media_type == "image/jpeg"
+    behind, kept = picture.changes
+    assert re.fullmatch(r"removed [\d,]+ bytes behind the picture", behind)
+    assert kept == "60x40 kept"
+    assert decode(picture.data).format == "JPEG"
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
@@ -411,6 +519,26 @@ def test_keep_original_sends_the_file_byte_for_byte(format_: str, tmp_path: Path
 def test_keep_original_checks_all_the_same(tmp_path: Path) -> None:
     check_refused(save(tmp_path, DAMAGED["half a JPEG"]), "damaged", keep_original=True)
     check_refused(save(tmp_path, NOT_ON_THE_LIST["SVG"]), "not a JPEG", keep_original=True)
+
+
+def has_chunk(png: bytes, name: bytes, content: bytes) -> bool:
+    return struct.pack(">I", len(content)) + name + content in png
+
+
+def test_what_a_png_says_of_its_colours_stays(tmp_path: Path) -> None:
+    chunks = {  # W3C PNG, third edition, 11.3.2: BT.2100 PQ, a gamma, BT.2020
+        b"cICP": bytes([9, 16, 0, 1]),
+        b"gAMA": struct.pack(">I", 62_500),
+        b"cHRM": struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600),
+    }
+    info = PngImagePlugin.PngInfo()
+    for name, content in chunks.items():
+        info.add(name, content)
+    data = encode(quarters(), "PNG", pnginfo=info)
+    assert all(has_chunk(data, *chunk) for chunk in chunks.items())
+    sent = prepare(tmp_path, data).data
+    lost = [name for name, content in chunks.items() if not has_chunk(sent, name, content)]
+    assert not lost, "Hint: without them the colours are taken for sRGB"
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
@@ -478,6 +606,34 @@ def test_every_kind_of_pixels_survives(format_: str, mode: str, tmp_path: Path) 
     assert sum(abs(a - b) for a, b in pairs) / (60 * 40 * 3) < 3
 
 
+def make_16_bits(mode: str) -> bytes:
+    """Return a PNG of 16 bits a channel, which Pillow writes only in grey."""
+    if mode == "grey":
+        return encode(quarters("L").convert("I;16"), "PNG")
+    rows = (b"\0" + bytes(range(6 * 8))) * 8
+    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    return make_png((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+
+def test_16_bits_stay_or_it_is_said(tmp_path: Path) -> None:
+    grey = prepare(tmp_path, make_16_bits("grey"))
+    assert (decode(grey.data).mode, grey.changes) == ("I;16", ["60x40 kept"])
+    colour = prepare(tmp_path, make_16_bits("colour"))
+    assert colour.changes == ["reduced 16 bits to 8", "8x8 kept"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("is_animated", [False, True])
+def test_a_lossless_webp_stays_lossless(mode: str, is_animated: bool, tmp_path: Path) -> None:
+    picture = Image.effect_noise((80, 60), 90)
+    channels = [picture.transpose(way) for way in list(Image.Transpose)[: len(mode)]]
+    original = Image.merge(mode, [channel.resize((80, 60)) for channel in channels])
+    frames = {"save_all": True, "append_images": [quarters(mode).resize((80, 60))]}
+    data = encode(original, "WEBP", lossless=True, exact=True, **(frames if is_animated else {}))
+    sent = decode(prepare(tmp_path, data).data)
+    assert sent.convert(mode).tobytes() == decode(data).convert(mode).tobytes()
+
+
 @pytest.mark.parametrize("format_", ["PNG", "GIF"])
 def test_transparency_stays(format_: str, tmp_path: Path) -> None:
     palette = Image.new("P", (8, 8), 1)
@@ -497,6 +653,156 @@ def test_a_picture_that_cannot_be_encoded_again_is_refused(tmp_path: Path) -> No
         prepare(tmp_path, bytes(data))
 
 
+# --- a JPEG as it was made ---------------------------------------------------------------------
+
+
+def make_photo(mode: str = "RGB") -> Image.Image:
+    """Return a part of a photo, of whole 16x16 blocks."""
+    with Image.open(SAMPLES / "avatar.jpg") as photo:
+        return photo.crop((1600, 1200, 2112, 1584)).convert(mode)
+
+
+def compare(one: Image.Image, other: Image.Image) -> float:
+    """Return the PSNR in dB: 40 is a difference that is hardly seen."""
+    difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
+    squares = sum(ImageStat.Stat(difference).sum2) / (3 * one.width * one.height)
+    return 10 * math.log10(255**2 / squares) if squares else math.inf
+
+
+MADE = [
+    {"quality": 30},
+    {"quality": 75, "progressive": True},
+    {"quality": 93, "subsampling": "4:2:2"},
+    {"quality": 85, "subsampling": "4:4:4"},
+]
+
+
+@pytest.mark.parametrize("made", MADE, ids=str)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_jpeg_neither_grows_nor_loses(
+    orientation: int, made: dict[str, Any], tmp_path: Path
+) -> None:
+    """With a quality of our own it does: its own tables fit, turned when it is turned."""
+    data = encode(make_photo(), "JPEG", **made, exif=make_exif(orientation))
+    sent = prepare(tmp_path, data).data
+    turns = {3: "ROTATE_180", 6: "ROTATE_270", 7: "TRANSVERSE"}
+    before = decode(data)
+    if orientation != 1:
+        before = before.transpose(Image.Transpose[turns[orientation]])
+    after = decode(sent)
+    assert len(sent) <= len(data), f"{len(data):,} bytes became {len(sent):,}"
+    assert compare(before, after) > 58
+    assert bool(after.info.get("progressive")) is made.get("progressive", False)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_of_other_colours_neither_grows_nor_loses(mode: str, tmp_path: Path) -> None:
+    data = encode(make_photo(mode), "JPEG", quality=60)
+    sent = prepare(tmp_path, data).data
+    assert len(sent) <= len(data)
+    assert compare(decode(data), decode(sent)) > 58
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_of_the_finest_grain_can_be_encoded_again(
+    orientation: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pillow's buffer for `optimize` and `progressive` has no room for 4 bytes a pixel."""
+    grain = Image.frombytes("RGB", (300, 300), os.urandom(3 * 300 * 300))
+    data = encode(grain, "JPEG", quality=100, subsampling=0, exif=make_exif(orientation))
+    sent = prepare(tmp_path, data).data
+    assert len(sent) <= len(data) * 1.1
+    assert capfd.readouterr().err == ""
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+LIMIT_BYTES = 400 * 1024 * 1024
+LARGEST: dict[str, tuple[str, str, tuple[int, int], dict[str, Any]]] = {
+    "PNG": ("PNG", "RGBA", (8000, 5000), {"compress_level": 1}),
+    "progressive": ("JPEG", "RGB", (6000, 5000), {"subsampling": 0, "progressive": True}),
+    "WebP": ("WEBP", "RGB", (5000, 4000), {"method": 0}),
+    "lossless": ("WEBP", "RGBA", (4000, 2500), {"lossless": True, "quality": 0}),
+}
+
+
+@pytest.fixture
+def large(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The largest picture of a kind that is admitted, lying on its side."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs /proc and RLIMIT_AS")
+    format_, mode, size, options = LARGEST[request.param]
+    picture = quarters(mode).resize(size, Image.Resampling.NEAREST)
+    if mode == "RGBA":
+        picture.putpixel((0, 0), (0, 0, 0, 0))  # or WebP drops the channel
+    return save(tmp_path, encode(picture, format_, **options, exif=make_exif(6)))
+
+
+def prepare_in_container(path: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    """Prepare a picture in a process that may take so many bytes more than its imports."""
+    program = f"""
+        import resource
+        from PIL import Image
+        from profile_picture_uploader import *
+        Image.init()
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + {limit}, used + {limit}))
+        print(ProfilePictureUploader().prepare({str(path)!r}).changes)
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", LARGEST, indirect=True)
+def test_the_largest_pictures_fit_into_400_mb(large: Path) -> None:
+    result = prepare_in_container(large, LIMIT_BYTES)
+    assert "turned upright" in result.stdout, result.stderr[-500:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", ["lossless"], indirect=True)
+def test_the_limit_of_400_mb_is_one(large: Path) -> None:
+    assert prepare_in_container(large, LIMIT_BYTES // 2).returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "size", "is_lossless", "cap"),
+    [
+        ("RGB", (5001, 4000), False, "20,000,000"),
+        ("RGBA", (4001, 2500), False, "10,000,000"),
+        ("RGB", (4001, 2500), True, "10,000,000"),
+    ],
+)
+def test_a_webp_may_have_fewer_pixels(
+    mode: str, size: tuple[int, int], is_lossless: bool, cap: str, tmp_path: Path
+) -> None:
+    picture = Image.new(mode, size)  # RGBA: it can be seen through
+    data = encode(picture, "WEBP", lossless=is_lossless, quality=0, method=0)
+    check_refused(save(tmp_path, data), f"over {cap} pixels")
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "cap"),
+    [("RGB", (6001, 5000), "30,000,000"), ("CMYK", (5001, 4500), "22,500,000")],
+)
+def test_a_progressive_jpeg_may_have_fewer_pixels(
+    mode: str, size: tuple[int, int], cap: str, tmp_path: Path
+) -> None:
+    """Its decoder holds all of it at once, where another one goes row by row."""
+    small = encode(quarters(mode), "JPEG", progressive=True)
+    large = small.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", *size[::-1]))
+    check_refused(save(tmp_path, large), f"over {cap} pixels")
+
+
 # --- the request -------------------------------------------------------------------------------
 
 
@@ -511,24 +817,77 @@ def test_upload_sends_exactly_what_prepare_shows(tmp_path: Path) -> None:
     assert parts["user_id"].get_payload() == "42"
 
 
+def test_sends_what_prepare_returned(tmp_path: Path) -> None:
+    prepared = PreparedPicture(b"as it is", "me.png", "image/png", [])
+    part = capture(prepared)["file"]
+    assert (part.get_payload(decode=True), part.get_filename()) == (b"as it is", "me.png")
+
+
 def test_metadata_may_have_any_name() -> None:
-    with responses.RequestsMock() as mock:
-        mock.post(URL)
-        uploader = ProfilePictureUploader(URL, timeout=(1, 2))
-        uploader.upload(SAMPLES / "avatar.png", user_id="42", picture="front", url="x", data="y")
-        request = mock.calls[0].request
-    for name in (b"picture", b"url", b"data", b"user_id"):
-        assert isinstance(request.body, bytes)
-        assert b'name="' + name + b'"\r\n' in request.body
-    assert vars(request)["req_kwargs"]["timeout"] == (1, 2)
+    with canned(OK) as wire:
+        uploader = ProfilePictureUploader(wire.url)
+        more = {"picture": "front", "url": "x", "data": "y", "headers": "z"}
+        uploader.upload(SAMPLES / "avatar.png", user_id="42", **more).close()
+    for name in ("picture", "url", "data", "headers", "user_id"):
+        assert f'name="{name}"\r\n'.encode() in wire.requests[0].body
 
 
-@pytest.mark.parametrize("status", [401, 413, 503])
+TOKEN = {"Authorization": "Bearer s3cret-token"}
+
+
+def test_a_token_goes_along_and_a_password_in_netrc_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_netrc(monkeypatch, tmp_path)
+    with canned(OK) as wire:
+        for headers in (None, TOKEN | {"Content-Type": "image/png"}):
+            uploader = ProfilePictureUploader(wire.url, headers=headers)
+            uploader.upload(SAMPLES / "avatar.png", "42").close()
+            assert "s3cret" not in repr(uploader)
+            assert NETRC_PASSWORD not in repr(uploader)
+    without, with_token = wire.requests
+    assert without.header("Authorization") is None
+    assert with_token.header("Authorization") == TOKEN["Authorization"]
+    assert b"boundary=" in with_token.head
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_slow_line_may_send_for_longer_than_the_limits(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(monkeypatch, tmp_path)
+    path = save(tmp_path, JPEG + bytes(3_000_000))
+    with slow_reader(1_500_000, tls=tls) as wire:
+        uploader = ProfilePictureUploader(wire.url, keep_original=True, timeout=(1, 1))
+        uploader.upload(path, "42").close()
+    assert len(wire.requests[0].body) > 3_000_000
+
+
+def test_a_redirect_that_asks_for_the_picture_again_gets_all_of_it() -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /new\r\nConnection: close\r\n\r\n"
+    with canned(moved, OK) as wire:
+        ProfilePictureUploader(wire.url).upload(SAMPLES / "avatar.png", "42").close()
+    old, new = wire.requests
+    assert len(new.body) == new.length
+    assert new.body == old.body
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 304 Not Modified\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK]
+)
+def test_an_answer_that_is_no_2xx_is_no_success(answer: bytes) -> None:
+    with canned(answer + b"Connection: close\r\n\r\n") as wire, pytest.raises(requests.HTTPError):
+        ProfilePictureUploader(wire.url).upload(SAMPLES / "avatar.png", "42")
+
+
+@pytest.mark.parametrize("status", [401, 413, 520])
 def test_raises_for_a_status_that_is_no_success(status: int) -> None:
     with responses.RequestsMock() as mock:
-        mock.post(URL, status=status)
-        with pytest.raises(requests.HTTPError) as caught:
+        mock.post(URL, status=status, body="says why")
+        with pytest.raises(requests.HTTPError, match=f"^{status} .*says why") as caught:
             ProfilePictureUploader(URL).upload(SAMPLES / "avatar.png", "42")
+    assert caught.value.response is not None
     assert caught.value.response.status_code == status
 
 
@@ -645,13 +1004,10 @@ def test_keeps_the_original_on_demand(
 
 
 def test_sends_the_user_id(capsys: pytest.CaptureFixture[str]) -> None:
-    with responses.RequestsMock() as mock:
-        mock.post(URL)
-        code, _, _ = run_main(capsys, SAMPLES / "avatar.png", "--user-id", "ada", "--url", URL)
-        body = mock.calls[0].request.body
+    with canned(OK) as wire:
+        code, _, _ = run_main(capsys, SAMPLES / "avatar.png", "--user-id", "ada", "--url", wire.url)
     assert code == 0
-    assert isinstance(body, bytes)
-    assert b'name="user_id"\r\n\r\nada\r\n' in body
+    assert b'name="user_id"\r\n\r\nada\r\n' in wire.requests[0].body
 
 
 def test_a_redirect_that_loses_the_file_is_an_error(
@@ -663,26 +1019,45 @@ def test_a_redirect_that_loses_the_file_is_an_error(
     assert "the file got lost" in err
 
 
-def test_errors_say_what_happened_and_what_to_do(
-    server: PracticeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    html, avatar = SAMPLES / "not_a_picture.jpg", SAMPLES / "avatar.png"
-    offline = "try: uv run tests/offline.py profile_picture_uploader.py\n"
-    assert check_error(capsys, html) == (
-        "error: not_a_picture.jpg: not a JPEG, PNG, GIF or WebP - choose another file\n"
-    )
-    assert "missing.jpg: no such file" in check_error(capsys, tmp_path / "missing.jpg")
-    assert ": not a file" in check_error(capsys, tmp_path)
-    assert check_error(capsys, avatar, "--url", NOWHERE) == f"error: can't connect - {offline}"
-    assert "413 " in check_error(capsys, avatar, "--url", f"{server.url}/status/413")
-    assert "no-scheme" in check_error(capsys, avatar, "--url", "no-scheme")
+def test_a_refused_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    html = SAMPLES / "not_a_picture.jpg"
+    assert "not_a_picture.jpg: not a JPEG, PNG, GIF or WebP" in check_error(capsys, html)
+    assert "missing.jpg: " in check_error(capsys, tmp_path / "missing.jpg")
 
 
-def test_names_size_as_the_likely_cause_when_the_server_hangs_up(
-    capsys: pytest.CaptureFixture[str],
+def test_broken_exif_is_no_matter_for_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    aborted = requests.ConnectionError("('Connection aborted.', ConnectionResetError(104))")
-    with responses.RequestsMock() as mock:
-        mock.post(URL, body=aborted)
-        error = check_error(capsys, SAMPLES / "avatar.png", "--url", URL)
+    path = save(tmp_path, encode(quarters(), "JPEG", exif=make_exif(6).tobytes()[:40]))
+    with canned(OK) as wire:
+        code, _, err = run_main(capfd, path, "--url", wire.url)
+    assert (code, err) == (0, "")
+
+
+def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV", "/bin/uv")
+    monkeypatch.chdir(ROOT)
+    arguments = ["samples/avatar.png", "--user-id", "ada"]
+    error = check_error(capsys, *arguments, f"--url={NOWHERE}")
+    script = "tests/offline.py profile_picture_uploader.py"
+    assert error.endswith(f"uv run {script} {' '.join(arguments)}")
+
+
+def test_a_refusal_in_mid_body_is_no_question_of_trust(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(monkeypatch, tmp_path)
+    path = save(tmp_path, JPEG + bytes(5_000_000))
+    with refuses_midway(tls=True) as wire:
+        error = check_error(capsys, path, "--keep-original", "--url", wire.url)
     assert "larger than the server takes" in error
+
+
+def test_help_takes_an_address_with_a_percent_sign(run_script: RunScript) -> None:
+    result = run_script(
+        "profile_picture_uploader.py", "-h", env={"HTTPBIN_URL": f"{NOWHERE}/%7Eada"}
+    )
+    assert result.returncode == 0, result.stderr
+    assert "example: profile_picture_uploader.py" in result.stdout
