@@ -899,22 +899,6 @@ def swap_after_check() -> Case:
     )
 
 
-def grow_when_encoded() -> Case:
-    """Send a picture that is just under the cap, and over it when it is encoded again."""
-    data = encode(NOISE, "JPEG", quality=5)
-
-    def ours(stage: Stage) -> str:
-        path, url = save(stage, data, "me.jpg"), stage.address("/sink")
-        capped = profile_picture_uploader.ProfilePictureUploader(url, max_bytes=len(data))
-        return stage.call(capped.upload, path, "42")
-
-    def theirs(stage: Stage) -> str:
-        path, url = save(stage, data, "me.jpg"), stage.address("/sink")
-        return stage.call(pictures.send_clean, path, url, len(data))
-
-    return Case("profile_picture_uploader.py", ours, theirs, look_at_picture)
-
-
 def make_bomb(side: int = 14_143) -> bytes:
     """Return a PNG of 24 KB with 200 million black pixels."""
 

@@ -52,7 +52,6 @@ from faults.cases import (
     download_with_little_patience,
     encode,
     grow,
-    grow_when_encoded,
     interrupt_batch,
     lengthen_part,
     let_another_come,
@@ -370,7 +369,6 @@ UPLOADS = [
         )
         for script, data, text in (
             (basic_upload, DATA, " - check the address"),
-            (profile_picture_uploader, PNG, " - check the address"),
             (streaming_upload, DATA, " - check the address"),
             (concurrent_upload, DATA, " | 0 sent, 1 failed…exit code 1"),
         )
@@ -403,7 +401,6 @@ UPLOADS = [
         )
         for script, data, text in (
             (basic_upload, DATA, " - …"),
-            (profile_picture_uploader, PNG, " - …"),
             (streaming_upload, DATA, " - check the address and the size"),
             (concurrent_upload, DATA, " | 0 sent, 1 failed…exit code 1"),
         )
@@ -421,7 +418,6 @@ UPLOADS = [
         )
         for script, data, text in (
             (basic_upload, DATA, "error: the connection broke - the file may be larger"),
-            (profile_picture_uploader, PNG, "error: the connection broke - the file may be larger"),
             (streaming_upload, DATA, "error: the connection broke - the file may be larger"),
             (concurrent_upload, DATA, "FAIL video.bin: the server hung up; the file may be larger"),
         )
@@ -647,39 +643,26 @@ BATCHES = [
 NOT_ON_THE_LIST = {
     "an SVG with a script": b'<svg xmlns="http://www.w3.org/2000/svg">' + SCRIPT + b"</svg>",
     "a web page": faults.HTML_PAGE.encode(),
-    "a PDF": b"%PDF-1.7\n",
     "a shell script": b"#!/bin/sh\nrm -rf /\n",
-    "an ICO": encode(Image.new("RGB", (32, 32)), "ICO"),
-    "a TIFF": encode(Image.new("RGB", (32, 32)), "TIFF"),
-    "a HEIC": b"\x00\x00\x00\x18ftypheic" + bytes(64),
 }
-SIGNATURES = {
-    "JPEG": b"\xff\xd8\xff\xe0",
-    "PNG": PNG[:8],
-    "GIF": b"GIF89a",
-    "WebP": b"RIFF\x00\x00\x00\x00WEBP",
-}
-DAMAGED = "error: me.jpg: damaged or cut off - choose another file"
+DAMAGED = "error: me.jpg: damaged or cut off"
 SENT = "sent as me.…: … bytes, 200"
 PICTURES = [
     *[
         Fault(
             f"{what} is called me.jpg",
             send_picture(data, pictures.check_extension),
-            ours=("error: me.jpg: not a JPEG, PNG, GIF or WebP - …", "nothing sent"),
+            ours=("error: me.jpg: not a JPEG, PNG, GIF or WebP", "nothing sent"),
             tutorial=("no error", "…"),
         )
         for what, data in NOT_ON_THE_LIST.items()
     ],
-    *[
-        Fault(
-            f"a {what} is nothing but its signature",
-            send_picture(data, pictures.check_signature),
-            ours=(DAMAGED, "nothing sent"),
-            tutorial=("no error", "no picture that opens"),
-        )
-        for what, data in SIGNATURES.items()
-    ],
+    Fault(
+        "a JPEG is nothing but its signature",
+        send_picture(b"\xff\xd8\xff\xe0", pictures.check_signature),
+        ours=(DAMAGED, "nothing sent"),
+        tutorial=("no error", "no picture that opens"),
+    ),
     Fault(
         "a JPEG ends in the middle",
         send_picture(encode(NOISE, "JPEG")[:10_000], pictures.check_verify),
@@ -696,40 +679,40 @@ PICTURES = [
     Fault(
         "a PNG of 24 KB holds 200 megapixels",
         send_picture(make_bomb(), pictures.check_signature),
-        ours=("error: me.jpg: over 40,000,000 pixels - choose another file", "nothing sent"),
+        ours=("error: me.jpg: over 40,000,000 pixels", "nothing sent"),
         tutorial=("no error", "no picture that opens"),
     ),
     Fault(
         "the file is empty",
         send_picture(b"", pictures.check_extension),
-        ours=("error: me.jpg: empty - choose another file", "nothing sent"),
+        ours=("error: me.jpg: empty", "nothing sent"),
         tutorial=("no error", "no picture that opens"),
     ),
     Fault(
         "it is a folder",
         send_picture(Path.mkdir, pictures.check_extension),
-        ours=("error: me.jpg: not a file - choose another file", "nothing sent"),
+        ours=("error: me.jpg: …not a file…", "nothing sent"),
         tutorial=("IsADirectoryError: …", "nothing sent"),
         marks=[posix_only],
     ),
     Fault(
         "it is a link to a device",
         send_picture(lambda path: path.symlink_to(os.devnull), pictures.check_extension),
-        ours=("error: me.jpg: not a file - choose another file", "nothing sent"),
+        ours=("error: me.jpg: …not a file…", "nothing sent"),
         tutorial=("no error", "no picture that opens"),
         marks=[posix_only],
     ),
     Fault(
         "it is a pipe that nobody writes to",
         wait_at_pipe(),
-        ours=("error: me.jpg: not a file - choose another file", "nothing sent"),
+        ours=("error: me.jpg: …not a file…", "nothing sent"),
         tutorial=("waits for somebody to write", "nothing sent"),
         marks=[posix_only],
     ),
     Fault(
         "it may not be read",
         send_picture(make_unreadable, pictures.check_extension),
-        ours=("error: me.jpg: can't be read (Permission denied) - …", "nothing sent"),
+        ours=("error: me.jpg: …Permission denied…", "nothing sent"),
         tutorial=("PermissionError: …", "nothing sent"),
         marks=[posix_only, not_root],
     ),
@@ -785,12 +768,6 @@ PICTURES = [
         send_picture(encode(NOISE, "JPEG", exif=b"Exif\x00\x00broken"), pictures.turn_upright),
         ours=(SENT, "a JPEG of 200x200"),
         tutorial=("KeyError: …", "nothing sent"),
-    ),
-    Fault(
-        "the file keeps to the cap, but not when it is encoded again",
-        grow_when_encoded(),
-        ours=("InvalidPicture: over … bytes when re-encoded", "nothing sent"),
-        tutorial=("no error", "a JPEG of 200x200"),
     ),
     Fault(
         "the file is another one when it has been checked",
@@ -926,11 +903,6 @@ CONSOLES = [
     )
     for script, options, says in (
         (basic_upload, ("東京.png", "--peek"), "\\u6771\\u4eac.png begins with…exit code 0"),
-        (
-            profile_picture_uploader,
-            ("東京.png", "--url"),
-            "\\u6771\\u4eac.png is image/png…sent as \\u6771\\u4eac.png…exit code 0",
-        ),
         (concurrent_upload, ("東京.png", "--url"), "OK \\u6771\\u4eac.png: 200…exit code 0"),
         (receipt_scanner, ("--from-json", "東京.png"), "…\\u6771\\u4eac.png…exit code 0"),
     )
@@ -944,7 +916,6 @@ CONSOLES = [
     )
     for script, options in (
         (basic_upload, ["--peek"]),
-        (profile_picture_uploader, [str(ROOT / "samples" / "avatar.png"), "--url"]),
         (streaming_upload, [str(ROOT / "README.md"), "--url"]),
         (concurrent_upload, [str(ROOT / "README.md"), "--url"]),
         (receipt_scanner, ["--from-json", str(ROOT / "samples" / "replies" / "good.json")]),

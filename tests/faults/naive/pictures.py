@@ -44,13 +44,6 @@ def encode_again(path: Path, format_: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
-def send_clean(path: Path, url: str, max_bytes: int) -> requests.Response:
-    """Check the size, then send another file."""
-    if path.stat().st_size > max_bytes:
-        raise ValueError("too large")
-    return requests.post(url, files={"file": ("me.jpg", encode_again(path))}, timeout=5)
-
-
 def turn_upright(path: Path) -> None:
     """Turn it as its EXIF says."""
     with Image.open(path) as image:
