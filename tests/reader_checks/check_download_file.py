@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from reader_checks.hints import describe_error, give_hint
+from reader_checks.hints import describe_error
 from reader_checks.script import Patch, Result, Script, Unusable, chapter, exercise
 from reader_checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
 
@@ -20,7 +20,7 @@ BODY = draw_picture() + b"\r\n\n\r\x1a" + bytes(range(256)) * 400  # of no whole
 PAGE = Reply(b"<!DOCTYPE html><html><body>not here</body></html>", headers=HTML)
 OLD = b"what stood there before"
 CHUNK_BYTES = 8192
-LARGE_BYTES = 8_000_000
+LARGE_BYTES = 4_000_000
 CUT_BYTES = 60_000
 ETAG, DATE = '"version-1"', "Sat, 14 Mar 2026 09:41:00 GMT"
 VERSION = JPEG | {"ETag": ETAG, "Last-Modified": DATE, "Accept-Ranges": "bytes"}
@@ -29,6 +29,9 @@ REFUSED = (
     "a picture was refused: 'image/jpeg' is not equal to 'image/', it begins with it: compare with"
     " startswith()"
 )
+TURNED_ROUND = "it is turned round: 'image/jpeg' begins with 'image/', not the other way"
+UPSIDE_DOWN = "a picture was refused, and a web page is not: the comparison lacks a not"
+RETURNED = "an exception that is returned stops nobody: raise it"
 KEEPS_WHOLE = re.compile(r"\b(replace|rename|renames|move|remove|unlink|tempfile)\b")
 
 
@@ -47,18 +50,35 @@ def download(
 def expect_success(script: Script, result: Result, hint: str = REFUSED) -> None:
     """Fail when the call raised something, with `hint` when it refused the type."""
     if result.error:
-        refused = is_a(result.error, "ContentTypeMismatch")
-        script.fail(
-            describe_error(result.error),
-            "a saved file, no exception",
-            hint if refused else give_hint(result.error),
-            script.error_line,
-        )
+        got, usual, line = script.explain(result.error)
+        if is_a(result.error, "ContentTypeMismatch"):
+            usual = explain_refusal(script, hint)
+        script.fail(got, "a saved file, no exception", usual, line)
+
+
+def explain_refusal(script: Script, hint: str = REFUSED) -> str:
+    """Return why a picture may have been refused."""
+    if script.search(r"prefix\w*\.startswith\("):
+        return TURNED_ROUND
+    called, line = script.called, script.error_line
+    page = download(script, PAGE)
+    script.called, script.error_line = called, line
+    return hint if page.error else UPSIDE_DOWN
 
 
 def is_a(error: BaseException | None, name: str) -> bool:
     """Tell whether it is an exception of the script's with this name."""
     return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def is_exception(value: object) -> bool:
+    """Tell whether a function returned what it should raise."""
+    is_kind = isinstance(value, type) and issubclass(value, BaseException)
+    return is_kind or isinstance(value, BaseException)
+
+
+def describe_type(media_type: str | None) -> str:
+    return f"Content-Type: {media_type}" if media_type else "an answer without Content-Type"
 
 
 def describe_end(result: Result) -> str:
@@ -92,7 +112,7 @@ def read(script: Script, name: str = NAME) -> bytes | None:
 @chapter
 def test_saves_a_picture_in_binary_mode(script: Script) -> None:
     """Download a picture when the script is run, and write it in binary mode."""
-    run = script.run()
+    run = script.run_with_files(URL, NAME)
     for opened in script.opened:
         if opened.is_text and opened.is_written and opened.path.suffix not in LOGS:
             raise Unusable(
@@ -103,44 +123,58 @@ def test_saves_a_picture_in_binary_mode(script: Script) -> None:
                 opened.line,
             )
     if run.error and script.web.received and is_a(run.error, "ContentTypeMismatch"):
-        answered = answer_as_httpbin(script.web.received[-1]).headers["Content-Type"]
-        raise Unusable(
-            script.called,
-            describe_error(run.error),
-            "a picture, saved",
-            REFUSED
-            if answered.startswith("image/")
-            else "the last answer was no picture, and nothing catches that: ask httpbin for"
-            " /image/jpeg",
-            script.error_line,
-        )
+        media_type = answer_as_httpbin(script.web.received[-1]).headers.get("Content-Type", "")
+        hint = "the last answer was no picture, and nothing catches that: ask for /image/jpeg"
+        got, line = describe_error(run.error), script.error_line
+        if media_type.startswith("image/"):
+            called, hint = script.called, explain_refusal(script)
+            script.called = called
+        raise Unusable(script.called, got, "a picture, saved", hint, line)
     if run.error:
-        script.run_well()
+        script.raise_unusable(run.error)
     script.expect(
         script.sent,
         got="no request",
         expected="a picture, saved",
         hint="nothing was downloaded when the script ran: call download_file at its end",
     )
+    saved = [path for path in script.folder.rglob("*") if path.is_file() and path != script.path]
     script.expect(
-        any(path.is_file() and path != script.path for path in script.folder.rglob("*")),
+        saved,
         got=f"no file, and it printed {run.out!r}",
         expected="a picture, saved",
         hint="the picture was asked for and not saved: write what comes into a file",
         line=find_request(script),
     )
+    none = re.search(r".*\bNone\b.*", run.out)
+    script.expect(
+        not none,
+        got=f"it printed {none[0] if none else ''}",
+        expected="the path of the file",
+        hint="None was printed: a function without return gives None back",
+        line=script.find_print(r"\bNone\b"),
+    )
+    script.expect_no_bare_method()
 
 
 @chapter
 def test_saves_what_came_byte_for_byte(script: Script) -> None:
     """Save what the server sends, byte for byte."""
+    script.load()
+    script.forget()
     expect_success(script, download(script, Reply(BODY, headers=JPEG)))
+    hint = "other bytes were saved than came: write each chunk of iter_content() as it is, once"
+    opened = [one for one in script.opened if one.is_written and one.path.name == NAME]
+    if len(opened) > 2 and "w" in opened[-1].mode:
+        hint = "'wb' empties the file for each chunk: open it once, before the loop"
+    elif read(script) and BODY.endswith(read(script) or b""):
+        hint = "only the last chunk was written: write each one, in the loop"
     script.expect(
         read(script) == BODY,
         got=describe_saved(script),
         expected=f"{NAME} with the same {len(BODY):,} bytes that came",
-        hint="other bytes were saved than came: write each chunk of iter_content() as it is, once",
-        line=find_writing(script),
+        hint=hint,
+        line=script.search(r"\.write\(") if "last chunk" in hint else find_writing(script),
     )
     download(script, Reply(BODY, headers=JPEG))
     script.expect(
@@ -160,19 +194,26 @@ def test_raises_content_type_mismatch(script: Script) -> None:
         " with expected_prefix",
         'text/html; instead-of="image/jpeg"': "the prefix may stand in the middle of another type:"
         " compare where the header begins, with startswith()",
+        None: "a server may send no Content-Type at all: ask with .get(), and don't take that for a"
+        " picture",
     }
     for media_type, hint in hints.items():
-        result = download(script, Reply(PAGE.body, headers={"Content-Type": media_type}))
+        headers = {"Content-Type": media_type} if media_type else {}
+        result = download(script, Reply(PAGE.body, headers=headers))
+        line = script.error_line or script.search("(?i)content[-_]type") or find_request(script)
         if result.error and not is_a(result.error, "ContentTypeMismatch"):
-            hint = "this is another exception: raise the chapter's own ContentTypeMismatch"
-            if isinstance(result.error, NameError):
-                hint = give_hint(result.error)
+            if not script.has("ContentTypeMismatch") or re.match("raise", script.show_line(line)):
+                hint = "this is another exception: raise the chapter's own ContentTypeMismatch"
+            elif media_type:
+                _, hint, line = script.explain(result.error)
+        elif is_exception(result.value):
+            hint, line = RETURNED, script.search(r"return \w*Mismatch")
         script.expect(
             is_a(result.error, "ContentTypeMismatch"),
-            got=f"{describe_end(result)} for Content-Type: {media_type}",
+            got=f"{describe_end(result)} for {describe_type(media_type)}",
             expected="ContentTypeMismatch",
             hint=hint,
-            line=script.error_line,
+            line=line,
         )
     png = Reply(draw_picture("PNG"), headers={"Content-Type": "image/png; charset=binary"})
     expect_success(
@@ -213,13 +254,17 @@ def test_checks_the_status(script: Script) -> None:
     """Check the status before the body is used."""
     for status in (404, 500):
         result = download(script, Reply(BODY, status, JPEG))
+        hint, line = script.explain_status(
+            "the status was not checked: an error's body was saved as if it were the file;"
+            " call raise_for_status()",
+            script.error_line if result.error else find_request(script),
+        )
         script.expect(
             not read(script),
             got=f"{describe_saved(script)}, though the status was {status}",
             expected="requests.HTTPError, and nothing saved",
-            hint="the status was not checked: an error's body was saved as if it were the file;"
-            " call raise_for_status()",
-            line=script.error_line if result.error else find_request(script),
+            hint=hint,
+            line=line,
         )
 
 
@@ -342,7 +387,7 @@ def test_caps_the_size(script: Script) -> None:
             got=f"{describe_end(result)} for {size:,} bytes, {length}",
             expected="DownloadTooLarge",
             hint=hint,
-            line=script.error_line,
+            line=script.error_line or script.search("max_bytes *[<>]|[<>] *max_bytes|max_bytes"),
         )
 
 
@@ -357,7 +402,7 @@ def test_refuses_a_lying_header(script: Script) -> None:
         got=f"{describe_end(result)} for a web page announced as image/jpeg",
         expected="ContentTypeMismatch",
         hint="the header is only a claim: look at the first bytes for a picture's signature",
-        line=script.error_line,
+        line=script.error_line or find_writing(script),
     )
     script.expect(
         read(script) is None,
@@ -401,6 +446,7 @@ def test_leaves_nothing_half_written(script: Script) -> None:
             got="no exception",
             expected="an exception",
             hint="nobody learns that the file is not whole: let the exception through",
+            line=find_writing(script),
         )
         left = {path.name for path in script.folder.iterdir()} - names
         script.expect(

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from reader_checks.hints import give_hint, shorten
+from reader_checks.hints import shorten
 from reader_checks.script import (
     Mistake,
     Patch,
@@ -26,9 +26,18 @@ from reader_checks.script import (
     exercise,
     find_usual_value,
 )
-from reader_checks.web import Part, Received, Reply, answer_as_httpbin, draw_picture
+from reader_checks.web import (
+    Part,
+    Received,
+    Reply,
+    answer_as_httpbin,
+    draw_large_jpeg,
+    draw_picture,
+)
 
 LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
+PHOTO_BYTES = 900_000  # as a phone makes them, and under any cap
+ABOUT_SIZE = re.compile(r"size|large|big|bytes|\bmb\b", re.IGNORECASE)
 WEB_PAGE = b"<!DOCTYPE html><html><body>not a picture</body></html>"
 WAV = b"RIFF\x2c\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" + bytes(28)
 
@@ -100,9 +109,30 @@ def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:
                 return method, kind
             is_first = kind is str or "'str'" in problem.got  # a Path may get further
             if result.error and is_first and "upload" in method.lower():
-                hint, line = give_hint(result.error), script.error_line
-                problem = Unusable(script.called, str(result), expected, hint, line)
+                got, hint, line = script.explain(result.error)
+                if is_own_refusal(script, result.error):
+                    hint = explain_refusal(script, line)
+                problem = Unusable(script.called, got, expected, hint, line)
     raise problem
+
+
+def is_own_refusal(script: Script, error: BaseException) -> bool:
+    """Tell whether the script itself raised an exception on purpose."""
+    return bool(re.match(r"raise\b", script.show_line(script.find_error_line(error))))
+
+
+def explain_refusal(script: Script, line: int | None) -> str:
+    """Return why a good and small picture may have been refused."""
+    around = " ".join(
+        script.show_line(number) for number in range((line or 2) - 2, (line or 2) + 1)
+    )
+    if ABOUT_SIZE.search(around):
+        return "a small picture was refused as too large: look at the comparison with the cap"
+    if script.search(r"== *b['\"]") and not script.search(r"\[:?\d*:\d+\] *== *b|read\(3\)"):
+        return "more bytes than the signature were compared: ask if they start with it"
+    if script.search(r"splitext|\.suffix|endswith|mimetypes|imghdr"):
+        return "a good picture was refused: let the first bytes decide, and not the name"
+    return "a good picture was refused: compare its first bytes with both signatures"
 
 
 def upload(script: Script, name: str, **options: object) -> Result:
@@ -145,6 +175,13 @@ def says_no(script: Script, name: str, **options: object) -> bool:
     return False
 
 
+def find_checking(script: Script) -> int | None:
+    """Return the line where the method begins that looks at a file, or the one that sends it."""
+    return script.search(r"def \w*(valid|check|detect|is_|type|verify)") or script.search(
+        r"def \w*upload"
+    )
+
+
 def files_sent(script: Script) -> list[Part]:
     return [part for request in script.web.received for part in request.files]
 
@@ -169,8 +206,8 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
             script.web.received,
             got=str(result) if result.error else "nothing was sent",
             expected="one POST with the picture",
-            hint="a good picture was refused: compare its first bytes with both signatures",
-            line=script.error_line,
+            hint=explain_refusal(script, script.error_line),
+            line=script.error_line or find_checking(script),
         )
         line = script.sent[0].line
         received, parts = script.web.received[0], files_sent(script)
@@ -211,6 +248,17 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
             hint="the media type is misspelt, or another picture's: each signature has its own",
             line=line,
         )
+    script.make_file("ME.JPG")
+    result = upload(script, "ME.JPG")
+    script.expect(
+        script.web.received,
+        got=str(result) if result.error else "nothing was sent",
+        expected="one POST with the picture",
+        hint="cameras write .JPG: let the first bytes decide, or compare in lower case",
+        line=script.error_line or script.search(r"splitext|suffix|endswith|mimetypes"),
+    )
+    script.expect_no_bare_method()
+    script.expect_loads()
 
 
 @chapter
@@ -222,6 +270,7 @@ def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
         got="it was let in",
         expected="a refusal: page.jpg is a web page",
         hint="a name says nothing, nor does a type guessed from it: compare the first bytes",
+        line=script.search(r"splitext|suffix|endswith|mimetypes|imghdr") or find_checking(script),
     )
     for name, content in {
         "two_bytes.jpg": b"\xff\xd8 and then only text",
@@ -233,6 +282,7 @@ def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
             got="it was let in",
             expected=f"a refusal: the file begins with {content[:8]!r}",
             hint="two magic bytes are no signature: a JPEG begins with three, a PNG with eight",
+            line=script.search(r"b['\"].*\\x(ff|89|FF)") or find_checking(script),
         )
     script.make_file("png.jpg", draw_picture("PNG"))
     upload(script, "png.jpg")
@@ -250,6 +300,16 @@ def test_believes_the_first_bytes_and_not_the_name(script: Script) -> None:
 @chapter
 def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     """Refuse a file that is too large, and ask for its size before you read it."""
+    line = script.search(r"getsize|st_size|(?i:max\w*(size|bytes|mb))")
+    script.make_file("photo.jpg", draw_large_jpeg(PHOTO_BYTES))
+    result = upload(script, "photo.jpg")
+    script.expect(
+        script.web.received,
+        got=str(result) if result.error else "nothing was sent",
+        expected=f"one POST: a photo may have {PHOTO_BYTES:,} bytes",
+        hint="a photo of 1 MB was refused: 5 MB are 5 * 1024 * 1024 bytes",
+        line=line or script.error_line,
+    )
     os.truncate(script.make_file("large.jpg"), LARGE_BYTES)  # a good picture, then nothing
     with script.measure_memory() as memory:
         upload(script, "large.jpg")
@@ -259,6 +319,7 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
         got="it was let in",
         expected=f"a refusal: the file has {LARGE_BYTES:,} bytes",
         hint="nothing limits the size: refuse what is over a cap, such as 5 MB",
+        line=line or find_checking(script),
     )
     script.expect(
         was_sent or memory.peak < LARGE_BYTES / 2,
@@ -333,16 +394,19 @@ def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
 
     def run_and_look(status: int) -> tuple[int, str]:
         script.web.answer = answer_with(status)
-        run = script.run()
+        run = script.run_with_files("me.jpg")
         return run.exit_code, run.out
 
     is_seen = run_and_look(200) != run_and_look(500)
     script.called = called
+    hint, line = script.explain_status(
+        "a failed upload looks like a good one: check the status before you use the response", line
+    )
     script.expect(
         is_seen,
         got="the same from a server that answers 500 as from one that answers 200",
         expected="an exception, or another result",
-        hint="a failed upload looks like a good one: check the status before you use the response",
+        hint=hint,
         line=line,
     )
 
@@ -374,6 +438,7 @@ def test_accepts_webp_but_no_other_riff(script: Script) -> None:
         got="it was let in",
         expected=f"a refusal: the file begins with {WAV[:12]!r}",
         hint="RIFF alone may be a sound or a film: compare the letters behind the length too",
+        line=script.search("RIFF"),
     )
 
 
@@ -391,6 +456,7 @@ def test_refuses_a_picture_that_is_cut_off(script: Script) -> None:
             expected="a refusal: the second half of the file is missing",
             hint="only decoding all of a picture shows that some is missing: verify() doesn't, "
             "load() does",
+            line=script.search(r"\.verify\(|Image\.open"),
         )
 
 
@@ -424,12 +490,14 @@ def test_caps_the_pixels_before_decoding(script: Script) -> None:
         got="it was let in",
         expected="a refusal: 1,300 x 900 are 1,170,000 pixels, max_pixels is 1,000,000",
         hint="a small file can hold a huge picture: refuse it when width times height is too much",
+        line=script.search("max_pixels *[<>]|[<>] *(self.)?max_pixels|pixels"),
     )
     script.expect(
         (1300, 900) not in decoded,
         got="refused, but after all pixels were decoded",
         expected="a refusal before that",
         hint="decoding takes the memory that the cap should save: compare before load()",
+        line=script.search(r"\.load\(|max_pixels"),
     )
 
 
@@ -450,6 +518,7 @@ def test_strips_the_position_and_turns_upright(script: Script) -> None:
         got="no picture arrived",
         expected="one POST with the picture",
         hint="a photo with EXIF in it is a good picture: let it in",
+        line=script.error_line or find_checking(script),
     )
     script.require(parts[0].content != file.getvalue(), "a copy without EXIF")
     arrived = Image.open(io.BytesIO(parts[0].content))
@@ -531,4 +600,5 @@ def test_makes_names_safe_on_every_system(script: Script) -> None:
                 got=shorten(safe),
                 expected="a name that is safe on every system, such as 'me.jpg'",
                 hint=hint,
+                line=script.search("def safe_filename"),
             )

@@ -639,8 +639,12 @@ class Script:
         """Return what an exception of the script's is, a hint, and the line that it is about."""
         error = self._unwrap(error)
         got, hint, line = describe_error(error), give_hint(error), self.find_error_line(error)
+        shown = self.show_line(line)
         if isinstance(error, Stop):
             got, hint = error.got, error.hint
+        elif isinstance(error, FileNotFoundError) and self.name == "download_file.py":
+            if re.search(r"\bopen\((?!.*['\"][wax])", shown):
+                hint = "a file that is not there yet can't be read: 'wb' makes it, and writes"
         elif isinstance(error, UnicodeDecodeError):  # blame who opened it, not who read it
             line = next((one.line for one in reversed(self.opened) if one.is_text), line)
         elif isinstance(error, io.UnsupportedOperation):
@@ -661,11 +665,16 @@ class Script:
             if submitted:
                 line = submitted
                 hint = "submit() calls the function itself: give it the name, then the argument"
+        elif (
+            isinstance(error, KeyError) and self.web.received and "content-type" not in got.lower()
+        ):
+            if self.web.received[-1].path.startswith("/post"):
+                hint = f"httpbin gives back what it was sent, and that was no {error}: look there"
         elif "iterable. Instead was" in got and (where := self.search(r"def __iter__")):
             hint, line = "__iter__ gives no chunks: write yield chunk in its loop, no return", where
         elif isinstance(error, NameError) and f"self.{error.name}" in self.source:
             hint = f"there is no {error.name} here: did you mean self.{error.name}?"
-        elif hint == NO_HINT and re.match(r"(raise|assert)\b", self.show_line(line)):
+        elif hint == NO_HINT and re.match(r"(raise|assert)\b", shown):
             hint = "this is the script's own exception: look at what it asks before this line"
         return got, hint, line
 

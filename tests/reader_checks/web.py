@@ -128,6 +128,18 @@ def draw_picture(
     return file.getvalue()
 
 
+def draw_large_jpeg(size: int) -> bytes:
+    """Return a whole JPEG of so many bytes, nearly all of them comments."""
+    picture = draw_picture()
+    head, rest = picture[:20], picture[20:]  # SOI and APP0, which readers look at
+    comments, left = b"", size - len(picture)
+    while left > 4:
+        length = min(left - 2, 65_000)
+        comments += b"\xff\xfe" + length.to_bytes(2, "big") + bytes(length - 2)
+        left -= length + 2
+    return head + comments + rest
+
+
 RECEIPT_TEXT = (
     "HARBOR LANE COFFEE\r\n12 Harbor Lane\r\n03/14/2026 09:41\r\n"
     "2 Flat White\t9.00\r\n1 Almond Croissant\t4.25\r\n"
