@@ -1,7 +1,7 @@
-"""Upload many files at once: bounded workers, results as they come, no failure lost.
+"""Upload many files at once: a few workers, and what became of each file as soon as it is known.
 
-`executor.map` ends the batch with the first exception; submitting everything first needs memory
-for a million files. Here each file gets one result, good or bad, and only a few are in flight.
+`executor.map` ends a batch with its first exception, and to submit a million files at once takes
+memory for a million. Here each file gets one result, good or bad, and few are under way.
 
 Sample run::
 
@@ -20,32 +20,105 @@ from __future__ import annotations
 
 import argparse
 import glob
+import http.client
 import io
 import os
+import random
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 
-UPLOAD_URL = (os.environ.get("HTTPBIN_URL") or "https://httpbin.org").rstrip("/") + "/post"
-TIMEOUT_SECONDS = (5, 30)  # connect, read
+UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
-MAX_ATTEMPTS = 4
-MAX_PAUSE_SECONDS = 30  # that we wait, however long Retry-After asks for
-CANT_CONNECT = "can't connect"
-SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
+TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+SLOWEST_BYTES_PER_SECOND = 50_000
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+MAX_ATTEMPTS = 10
+MAX_SPREAD_SECONDS = 16
+PATIENCE_SECONDS = 120  # for all the pauses of a file
+READ_BYTES = 64 * 1024
 
-_thread = threading.local()  # a Session is not made to be shared between threads
-_stopping = threading.Event()  # Ctrl-C was pressed: who waits for a next try gives up
-_resume_at = 0.0  # on time.monotonic(): the server asked all of us to wait until then
+
+def upload_files(
+    paths: Iterable[str | Path],
+    url: str = UPLOAD_URL,
+    *,
+    max_workers: int = 3,
+    headers: Mapping[str, str] | None = None,
+    executor: Executor | None = None,
+) -> Iterator[UploadResult]:
+    """Yield one result for each of `paths`, as they complete.
+
+    At most `4 * max_workers` paths are taken and not yet returned, so they may be endless.
+    After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
+    yielded, then comes that exception. `headers` are for an API's token.
+
+    `executor` is any other concurrent.futures.Executor, as Dask's
+    `Client.get_executor(pure=False)`. It is not shut down, and ends what it was given.
+    A worker that dies costs one file; a ProcessPoolExecutor then fails all that is pending.
+    """
+    in_flight: dict[Future[UploadResult], Path] = {}
+    stopped = threading.Event()
+    with ThreadPoolExecutor(max_workers) as pool:
+        options: dict[str, Any] = {"headers": headers}
+        if executor is None:  # an Event doesn't travel to other processes
+            options["sleep"] = stopped.wait
+        try:
+            for path in paths:
+                future = (executor or pool).submit(upload_single_file, path, url, **options)
+                in_flight[future] = Path(path)
+                has_room = len(in_flight) < 4 * max_workers
+                yield from take_done(in_flight, timeout=0 if has_room else None)
+            while in_flight:
+                yield from take_done(in_flight)
+        except (Exception, KeyboardInterrupt):
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun
+            yield from finish(in_flight)
+            raise
+        finally:  # also when the caller's loop ends early
+            stopped.set()
+            for future in in_flight:
+                future.cancel()
+
+
+def take_done(
+    in_flight: dict[Future[UploadResult], Path], timeout: float | None = None
+) -> Iterator[UploadResult]:
+    """Wait until one is done, at most `timeout` seconds; yield what is done, and forget it."""
+    for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
+        path = in_flight.pop(future)
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error:  # the worker died, which costs one file and not the batch
+            yield UploadResult(path, False, None, f"{type(error).__name__}: {error}", 0, 0.0)
+        else:
+            yield future.result()
+
+
+def finish(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult]:
+    """Yield what is under way, even when Ctrl-C is pressed again."""
+    for future in [*in_flight]:
+        if future.cancelled():
+            del in_flight[future]
+    while in_flight:
+        with suppress(KeyboardInterrupt):
+            yield from take_done(in_flight)
 
 
 class UploadResult(NamedTuple):
@@ -64,161 +137,172 @@ class UploadResult(NamedTuple):
         return f"FAIL {self.path.name}: {self.error}"
 
 
-def read_retry_after(response: requests.Response) -> float:
-    """Return the seconds that Retry-After asks for, as a number or a date (RFC 9110, 10.2.3).
-
-    At most MAX_PAUSE_SECONDS; 1 where the header is absent or garbage; negative for the past.
-    """
-    header = response.headers.get("Retry-After", "").strip()
-    try:
-        if header.isdecimal():
-            seconds = float(header)
-        else:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-    except (TypeError, ValueError, OverflowError):
-        seconds = 1
-    return min(seconds, MAX_PAUSE_SECONDS)
-
-
-def read_file(path: Path) -> bytes:
-    """Return a file's bytes; raises ValueError for what `files=` should not be given."""
-    if not path.is_file():  # asked before opening: a FIFO would wait for ever
-        raise ValueError("not a file" if path.exists() else "no such file")
-    if path.stat().st_size > MAX_BYTES:  # files= holds it in memory, once for each worker
-        raise ValueError(f"over {MAX_BYTES:,} bytes, use streaming_upload.py")
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def post_bytes(name: str, data: bytes, url: str, timeout: tuple[float, float]) -> requests.Response:
-    """POST one file part; when the server says «not now», wait as it asks and try again.
-
-    Repeating this POST is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that the
-    request was refused, not carried out, and the body is bytes, whole each time. After a
-    timeout nobody knows whether the file was stored, so that is not repeated.
-    """
-    global _resume_at
-    if not hasattr(_thread, "session"):
-        _thread.session = requests.Session()
-    for _ in range(MAX_ATTEMPTS):
-        while (pause := _resume_at - time.monotonic()) > 0:
-            time.sleep(pause)
-            if _stopping.is_set():
-                raise requests.RequestException("stopped before its next try")
-        response: requests.Response = _thread.session.post(
-            url, files={"file": (name, data, "application/octet-stream")}, timeout=timeout
-        )
-        if response.status_code not in (429, 503):
-            break
-        _resume_at = max(_resume_at, time.monotonic() + read_retry_after(response))
-    if response.request.method != "POST":  # 301, 302 and 303 turn it into a GET without a body
-        raise requests.RequestException(f"redirected to {response.url}, the file got lost")
-    response.raise_for_status()
-    return response
-
-
-def explain(error: OSError | ValueError) -> str:
-    """Return in a few words why a file was not uploaded."""
-    if isinstance(error, requests.HTTPError):
-        reason = "".join(filter(str.isprintable, error.response.reason))  # no terminal codes
-        return f"{error.response.status_code} {reason}"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return "no answer in time"
-    if isinstance(error, requests.ConnectionError) and "aborted" in str(error):
-        return "the server hung up; the file may be larger than it takes"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "no secure connection"
-    if isinstance(error, requests.ConnectionError):
-        return CANT_CONNECT
-    return getattr(error, "strerror", None) or str(error)
-
-
 def upload_single_file(
-    path: str | Path, url: str = UPLOAD_URL, *, timeout: tuple[float, float] = TIMEOUT_SECONDS
+    path: str | Path,
+    url: str = UPLOAD_URL,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> UploadResult:
-    """Upload one file; whatever its or the network's fault, it comes back as a result."""
+    """Upload one file; whatever its or the network's fault, it comes back as a result.
+
+    A file over MAX_BYTES is refused. When the server says «not now», `sleep` waits for the next
+    try; where it returns True there is none. Redirected to another host, requests drops
+    Authorization but takes other headers along, and asks ~/.netrc for that host.
+    """
     path = Path(path)
-    data, status, error = b"", None, None
+    size, status, error = 0, None, None
     started = time.monotonic()
     try:
         data = read_file(path)
-        name = path.name.encode(errors="replace").decode()  # Linux allows undecodable names
-        status = post_bytes(name, data, url, timeout).status_code
+        size = len(data)
+        response = post_patiently(
+            url,
+            sleep,
+            files={"file": (path.name, data, "application/octet-stream")},
+            headers={**(headers or {}), **OUR_HEADERS},
+            auth=send_in_blocks,
+            timeout=allow_for_slow_line(timeout, size),
+            stream=True,  # the answer is read when its status is known
+        )
+        status = response.status_code
+        check_answer(response)
+        for _ in response.iter_content(READ_BYTES):
+            pass  # read to its end, its connection serves the next file
     except (OSError, ValueError) as failure:  # requests.RequestException is an OSError
-        error = explain(failure)
-        if isinstance(failure, requests.HTTPError):
-            status = failure.response.status_code
-    return UploadResult(path, error is None, status, error, len(data), time.monotonic() - started)
+        error = explain(failure, size)
+    return UploadResult(path, error is None, status, error, size, time.monotonic() - started)
 
 
-def submit(pool: Executor, path: str | Path, url: str) -> Future[UploadResult]:
-    """Hand a file to a worker; a pool that takes no more is that file's result."""
-    try:
-        return pool.submit(upload_single_file, path, url)
-    except RuntimeError as error:  # BrokenExecutor, or shut down
-        refused: Future[UploadResult] = Future()
-        refused.set_exception(error)
-        return refused
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes; raises OSError, and ValueError for more than MAX_BYTES."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
+        raise ValueError(f"over {MAX_BYTES:,} bytes, use streaming_upload.py")
+    return data
 
 
-def take_result(future: Future[UploadResult], path: Path) -> UploadResult:
-    """Return what a worker found, or, when the worker itself died, that."""
-    try:
-        return future.result()
-    except BaseException as error:  # a worker's own, Ctrl-C too: it costs one file, not the batch
-        return UploadResult(path, False, None, f"{type(error).__name__}: {error}", 0, 0.0)
+def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
+    """POST; when the server says «not now», wait as it asks, and longer, and try again.
 
-
-def upload_files(
-    paths: Iterable[str | Path],
-    url: str = UPLOAD_URL,
-    *,
-    max_workers: int = 3,
-    executor: Executor | None = None,
-) -> Iterator[UploadResult]:
-    """Yield one result for each of `paths`, as they complete.
-
-    At most `4 * max_workers` paths are taken and not yet returned, so `paths` may be an endless
-    generator; what it raises comes after the results of what it gave. `executor` is any other
-    concurrent.futures.Executor to run the uploads, as Dask's Client.get_executor(pure=False); it
-    is not shut down. After Ctrl-C nothing new starts (in other processes, what is paused by a 429
-    or 503 goes on); what is under way is still yielded, then comes KeyboardInterrupt.
+    Repeating this is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that the request was
+    refused, not carried out. After a timeout nobody knows whether the file was stored, so that
+    is not repeated. A part of each pause is chance, and grows: workers that all waited just as
+    long would all come back in the same instant, and all but a few be refused again.
     """
-    if max_workers < 1:
-        raise ValueError("max_workers is at least 1")
-    pool = executor or ThreadPoolExecutor(max_workers)
-    to_do = iter(paths)
-    in_flight: dict[Future[UploadResult], Path] = {}
-    failure: BaseException | None = None
+    response = post_on_kept_connection(url, **request)
+    waited = 0.0
+    for attempt in range(1, MAX_ATTEMPTS):
+        spread = min(2**attempt, MAX_SPREAD_SECONDS)
+        pause = read_retry_after(response) + random.uniform(0, spread)  # noqa: S311
+        waited += pause
+        if response.status_code not in (429, 503) or waited > PATIENCE_SECONDS:
+            break
+        response.close()  # the server may do so meanwhile: the next try opens another
+        if sleep(pause):
+            break
+        response = post_on_kept_connection(url, **request)
+    return response
+
+
+_thread = threading.local()  # a Session is not made to be shared: each thread has its own
+
+
+def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
+    """POST in this thread's Session; once more where a kept connection was dead, as curl does.
+
+    A server closes a connection that it has kept for a while, perhaps when our request has just
+    set out. Where it rather died over a file that it had taken, a repeat may store that twice.
+    """
+    host = urlsplit(url).netloc
+    kept = vars(_thread).pop(host, None)  # it comes back when it has served
+    session: requests.Session = kept or requests.Session()
     try:
-        while True:
-            done: set[Future[UploadResult]] = set()
-            try:
-                for path in islice(to_do, 4 * max_workers - len(in_flight)):
-                    in_flight[submit(pool, path, url)] = Path(path)
-                    if any(future.done() for future in in_flight):
-                        break  # first return that: the next path may be long in coming
-                done = wait(in_flight, return_when=FIRST_COMPLETED).done
-            except KeyboardInterrupt as error:
-                failure, to_do = error, iter(())
-                _stopping.set()
-                for future in [*in_flight]:
-                    if future.cancel():  # it was still waiting for a worker
-                        del in_flight[future]
-            except Exception as error:  # of `paths`, raised below
-                failure, to_do = error, iter(())
-            if not done and not in_flight:
-                break
-            for future in done:
-                yield take_result(future, in_flight.pop(future))
-        if failure:
-            raise failure
-    finally:
-        for future in in_flight:
-            future.cancel()
-        if executor is None:
-            pool.shutdown()
-        _stopping.clear()
+        response = session.post(url, **request)
+    except requests.ConnectionError:  # a ReadTimeout is none
+        if not kept:
+            raise
+        session = requests.Session()
+        response = session.post(url, **request)
+    if response.ok:
+        vars(_thread)[host] = session
+    return response
+
+
+def read_retry_after(response: requests.Response) -> float:
+    """Return the seconds that Retry-After asks for, as a number or a date (RFC 9110, 10.2.3).
+
+    That is 1 where the header is absent or garbage.
+    """
+    header = response.headers.get("Retry-After", "").strip()
+    if header.isdecimal():
+        return float(header)
+    with suppress(ValueError, OverflowError):
+        return max(0, parsedate_to_datetime(header).timestamp() - time.time())
+    return 1
+
+
+def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+
+    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    Without `auth=` requests would put a password from ~/.netrc in place of our token.
+    """
+    assert isinstance(request.body, bytes)
+    request.prepare_body(io.BytesIO(request.body), files=None)
+    user, password = requests.utils.get_auth_from_url(str(request.url))
+    if user or password:  # https://user:password@host/
+        requests.auth.HTTPBasicAuth(user, password)(request)
+    return request
+
+
+def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
+    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
+
+
+def check_answer(response: requests.Response) -> None:
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
+
+    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
+    """
+    status = response.status_code
+    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
+    if 200 <= status < 300 and not is_lost:
+        return
+    reason = response.reason or http.client.responses.get(status, "")
+    says = "after a redirect, the file got lost" if is_lost else read_message(response)
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
+    words = " ".join(f"{status} {reason} {says}".split())
+    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+
+
+def read_message(response: requests.Response) -> str:
+    """Return what a short body says, but no HTML, and nothing that repeats a token."""
+    text = ""
+    with response, suppress(requests.RequestException):  # the status is enough
+        text = next(response.iter_content(1000), b"").decode(errors="replace")
+    sent = response.request.headers
+    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
+    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
+    if text.lstrip().startswith("<") or any(token in text for token in tokens):
+        return ""
+    return text[:200]
+
+
+def explain(error: OSError | ValueError, size: int) -> str:
+    """Return why a file was not uploaded, without the address: it may hold a password."""
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, requests.HTTPError):  # that text is ours
+        return text
+    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if meaning == BROKEN and size <= SMALL_BYTES:
+        return "the connection broke - the file may have arrived"
+    return meaning
 
 
 def find_files(names: Iterable[str]) -> list[Path]:
@@ -233,55 +317,106 @@ def find_files(names: Iterable[str]) -> list[Path]:
     return files
 
 
-def upload_and_report(names: list[str], url: str, max_workers: int) -> int:
-    """Upload what the command line names, print each result and a summary; return the exit code."""
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
+COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
+ADVICE = {  # by status, or by its first digit
+    1: "that was a hint and no answer, the file may have arrived",
+    5: "try again later",
+    401: "check the key",
+    403: "check the key",
+    413: "send a smaller file",
+    429: "try again later",
+}
+CANT_CONNECT = "can't connect"
+BROKEN = "the connection broke - the file may be larger than the server takes"
+SMALL_BYTES = 64 * 1024  # no server calls that too large
+NO_TLS = "no TLS at that port - try http:// instead of https://"
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
+    "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
+    "Max retries": CANT_CONNECT,
+    "timed out": "no answer in time - try again later",
+    "Connection aborted": BROKEN,
+    "Connection broken": "the answer broke off - the file may have arrived",
+    "://": "requests can't use this address - check it",
+}
+
+# --- the command line ---
+
+SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
+
+
+def show_count(number: int, total: int) -> None:
+    """Print `3 of 12` in place where a terminal shows it; elsewhere each result has its line."""
+    if sys.stderr and sys.stderr.isatty():
+        print(f"{number} of {total}", end="\r", file=sys.stderr, flush=True)
+
+
+def upload_and_report(
+    names: list[str], url: str, max_workers: int, arguments: list[str]
+) -> int | str:
+    """Upload what was named, print each result and a summary; return what to exit with."""
     paths: list[Path] = []
     results: list[UploadResult] = []
-    exit_code = 0
+    is_stopped = True
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        if not names and not SAMPLES.exists():  # this script was copied away from them
-            for number in (1, 2, 3):
-                Path(folder, f"doc{number}.txt").write_text(f"document {number}\n")
-            names = [folder]
-        try:
-            paths = find_files(names or [str(SAMPLES)])
-            for result in upload_files(paths, url, max_workers=max_workers):
-                results.append(result)
-                print(result)
-        except KeyboardInterrupt:
-            exit_code = 130
-    failed = sum(not result.ok for result in results)
-    size = sum(result.bytes for result in results if result.ok)
+    with suppress(KeyboardInterrupt):
+        paths += find_files(names)
+        for result in upload_files(paths, url, max_workers=max_workers):
+            results.append(result)
+            print(result)
+            show_count(len(results), len(paths))
+        is_stopped = False
+    sent = [result for result in results if result.ok]
+    failed = len(results) - len(sent)
+    left = f", {len(paths) - len(results)} not sent" if is_stopped else ""
+    size = sum(result.bytes for result in sent)
     seconds = time.monotonic() - started
-    left = f", {len(paths) - len(results)} not sent" if exit_code else ""
-    print(f"{len(results) - failed} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
+    print(f"{len(sent)} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
+    if is_stopped:
+        return 130
     if any(result.error == CANT_CONNECT for result in results):
-        offline = f"uv run tests/offline.py {Path(__file__).name}"
-        print(f"error: {CANT_CONNECT} - try: {offline}", file=sys.stderr)
-    return exit_code or int(failed > 0)
+        return f"error: {CANT_CONNECT} - try: {name_launcher(arguments)}"
+    return int(failed > 0)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def name_launcher(arguments: list[str]) -> str:
+    """Return the command that does the same against the practice server."""
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{python} {' '.join(quoted)}"
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Upload many files at once; pause where the server asks for it "
-        f"(429, 503; {MAX_PAUSE_SECONDS} s at most). Ctrl-C waits for what is under way.",
+        description="Upload many files at once. Where the server asks for a pause (429, 503), "
+        "make one. Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
     parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB", help="default: samples")
     parser.add_argument("--workers", type=int, default=3, metavar="N", help="at once (default: 3)")
-    parser.add_argument("--url", default=UPLOAD_URL, help="where to (default: %(default)s)")
+    parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error("--workers is at least 1")
+    url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
+    given = sys.argv[1:] if argv is None else argv
+    rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    try:
-        return upload_and_report(args.files, args.url, args.workers)
-    except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with suppress(BrokenPipeError):
+        sys.exit(upload_and_report(args.files or [str(SAMPLES)], url, args.workers, rest))
+    # Who reads our output has seen enough, as `head -1` has.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
