@@ -1,16 +1,124 @@
-"""Checks of what holds the scripts together: bounds, the top level, what is installed."""
+"""Checks of what holds the scripts together: their form, bounds, the top level, the network."""
 
 from __future__ import annotations
 
+import ast
 import re
 import socket
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from conftest import ROOT, SCRIPTS
 
-TOP_LEVEL = {"LICENSE", "README.md", "pyproject.toml", "samples", "tests", *SCRIPTS}
+TOP_LEVEL = {"LICENSE", "findings", "README.md", "pyproject.toml", "samples", "tests", *SCRIPTS}
+
+RULED_LINE = "# --- the command line ---"
+
+
+class Form(NamedTuple):
+    """What a reader takes in of a script: the chapter's piece, and its core functions."""
+
+    piece: str
+    cores: tuple[str, ...]
+    begins_by: int = 85  # the line
+    excepts: int = 3
+
+
+FORMS = {
+    "basic_upload.py": Form("upload_file", ("upload_file",)),
+    "profile_picture_uploader.py": Form(
+        "ProfilePictureUploader", ("ProfilePictureUploader.upload",), excepts=5
+    ),
+    "streaming_upload.py": Form(
+        "ProgressFileReader", ("ProgressFileReader.__iter__", "stream_upload")
+    ),
+    "download_file.py": Form("download_file", ("download_file",)),
+    "concurrent_upload.py": Form("upload_files", ("upload_files",), begins_by=110),
+    "receipt_scanner.py": Form(
+        "ReceiptScanner", ("ReceiptScanner.scan", "ReceiptScanner.recognize"), 110, excepts=7
+    ),
+}
+
+
+def read_code(script: str) -> str:
+    return (ROOT / script).read_text(encoding="utf-8")
+
+
+def find_function(tree: ast.Module, name: str) -> ast.stmt:
+    """Return a class or function: `find_function(tree, "Scanner.scan")`."""
+    body = tree.body
+    for part in name.split("."):
+        found = [node for node in body if getattr(node, "name", None) == part]
+        assert found, f"there is no {name}. Hint: FORMS in {Path(__file__).name} names it"
+        body = getattr(found[0], "body", [])
+    return found[0]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_chapters_piece_comes_first_and_fits_the_eye(script: str) -> None:
+    assert script in FORMS, f"{script} is new. Hint: add a line to FORMS in {Path(__file__).name}"
+    form, tree = FORMS[script], ast.parse(read_code(script))
+    line = find_function(tree, form.piece).lineno
+    assert line <= form.begins_by, f"{form.piece} begins at line {line} of {script}"
+    for core in form.cores:
+        function = find_function(tree, core)
+        assert isinstance(function, ast.FunctionDef)
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        length = (body[-1].end_lineno or 0) - body[0].lineno + 1
+        assert length <= 25, f"{core} in {script} has {length} lines without its docstring"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_errors_travel_and_are_caught_in_few_places(script: str) -> None:
+    tree = ast.parse(read_code(script))
+    lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    assert len(lines) <= FORMS[script].excepts, f"{script} has an except in the lines {lines}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_stands_above_the_ruled_line_can_be_copied(script: str) -> None:
+    above, *below = read_code(script).split(f"\n{RULED_LINE}\n")
+    assert len(below) == 1, f"{script} has {len(below)} ruled lines: {RULED_LINE}"
+    tree = ast.parse(above)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    imported = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    unused = imported - used - {"annotations", "argparse", "sys"}
+    assert not unused, f"{script} imports {unused}, which only its command line uses"
+    missing = used & {name for name, _ in find_definitions(below[0])}
+    assert not missing, f"{script} uses {missing} above the ruled line, but has them below it"
+
+
+def find_definitions(code: str) -> Iterator[tuple[str, str]]:
+    """Yield each name that stands at the top of a module, with the code that makes it."""
+    for node in ast.parse(code).body:
+        targets = getattr(node, "targets", [getattr(node, "target", node)])
+        name = getattr(targets[0], "id", getattr(node, "name", ""))
+        if name:
+            yield name, ast.get_source_segment(code, node) or ""
+
+
+def test_what_scripts_carry_a_copy_of_is_the_same_in_all() -> None:
+    """Who changes a copy on purpose says so in its docstring."""
+    copies: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for script in SCRIPTS:
+        for name, code in find_definitions(read_code(script)):
+            purpose = re.search('""".+', code)
+            if purpose and code.startswith("def "):
+                copies[name, purpose[0]][script] = code
+    assert any(len(codes) > 1 for codes in copies.values())
+    for (name, _), codes in copies.items():
+        (first, code), *others = codes.items()
+        for script, other in others:
+            assert other == code, f"{name} differs between {first} and {script}"
 
 
 def find_bounds(text: str) -> set[str]:
