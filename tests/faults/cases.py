@@ -10,6 +10,7 @@ import functools
 import io
 import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -76,10 +77,7 @@ class Stage:
     def run_main(self, script: ModuleType, *arguments: object) -> tuple[int, str, str]:
         """Run a script's `main`; return its exit code and what it printed."""
         self.capsys.readouterr()
-        try:
-            code = script.main([str(argument) for argument in arguments]) or 0
-        except SystemExit as end:
-            code = end.code or 0
+        code = run_to_its_end(script, *arguments)
         out, err = self.capsys.readouterr()
         if isinstance(code, str):  # Python prints it to stderr, and exits with 1
             code, err = 1, f"{err}{code}\n"
@@ -106,6 +104,14 @@ class Stage:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return result if isinstance(result, str) else "no error"
+
+
+def run_to_its_end(script: ModuleType, *arguments: object) -> Any:
+    """Run a script's `main`; return its exit code, or the text that it leaves to sys.exit."""
+    try:
+        return script.main([str(argument) for argument in arguments]) or 0
+    except SystemExit as end:
+        return end.code or 0
 
 
 Act = Callable[[Stage], str]
@@ -570,40 +576,12 @@ class Clock:
         return time.time()
 
 
-def wait_and_upload(
-    route: str, tutorial: Callable[[Path, str], object], ours: Callable[[Path, str], object]
+def upload_batch(
+    *kinds: str,
+    died: str = "",
+    route: str = "/sink",
+    tutorial: Callable[[list[Path], str], object] = batch.upload_all,
 ) -> Case:
-    """Upload to a server that is too busy; the text ends with how long was waited."""
-
-    def act(stage: Stage, upload: Callable[[Path, str], object]) -> str:
-        clock = Clock()
-        for module in (concurrent_upload, batch):
-            stage.monkeypatch.setattr(module, "time", clock)
-        stage.monkeypatch.setattr(concurrent_upload, "_resume_at", 0.0)
-        path, url = save(stage, PNG, "me.png"), stage.address(route)
-        text = stage.call(lambda: str(upload(path, url)))
-        return f"{text}, waited {sum(clock.pauses):.0f} s"
-
-    return Case(
-        "concurrent_upload.py",
-        lambda stage: act(stage, ours),
-        lambda stage: act(stage, tutorial),
-        look_at_count,
-    )
-
-
-def let_another_come(upload: Callable[[Path, str], object]) -> Callable[[Path, str], object]:
-    """Upload with one worker, then with another; tell what the other saw."""
-
-    def act(path: Path, url: str) -> object:
-        upload(path, url)
-        with ThreadPoolExecutor(1) as other:
-            return other.submit(upload, path, url).result()
-
-    return act
-
-
-def upload_batch(*kinds: str, died: str = "") -> Case:
     """Upload files of these kinds; a worker dies at the file of that name."""
 
     def make(stage: Stage) -> list[Path]:
@@ -621,22 +599,23 @@ def upload_batch(*kinds: str, died: str = "") -> Case:
     def break_worker(stage: Stage, module: ModuleType, name: str) -> None:
         upload = getattr(module, name)
 
-        def upload_or_die(path: Path, *args: object) -> object:
+        def upload_or_die(path: Path, *args: object, **options: object) -> object:
             if path.name == died:
                 raise MemoryError
-            return upload(path, *args)
+            return upload(path, *args, **options)
 
         stage.monkeypatch.setattr(module, name, upload_or_die)
 
     def ours(stage: Stage) -> str:
         paths = make(stage)
         break_worker(stage, concurrent_upload, "upload_single_file")
-        return stage.run_batch(concurrent_upload, *paths, "--url", stage.address("/sink"))
+        url = stage.address(route)
+        return stage.run_batch(concurrent_upload, *paths, "--workers=1", "--url", url)
 
     def theirs(stage: Stage) -> str:
         paths = make(stage)
         break_worker(stage, batch, "upload")
-        return stage.call(batch.upload_all, paths, stage.address("/sink"))
+        return stage.call(tutorial, paths, stage.address(route))
 
     return Case("concurrent_upload.py", ours, theirs, look_at_nothing)
 
@@ -678,7 +657,7 @@ def interrupt_batch() -> Case:
     def ours(stage: Stage) -> str:
         return act(
             stage,
-            4,  # so many are taken from the paths at a time
+            3,  # so many are taken from the paths at a time, but for the first
             lambda paths, url: stage.run_batch(
                 concurrent_upload, *paths, "--workers=1", "--url", url
             ),
@@ -789,11 +768,9 @@ def print_name(script: ModuleType, *options: object) -> Case:
         reply = faults.ocr_reply(ParsedText=f"CAFE {name}\r\nTOTAL\t5.00\r\n").encode()
         data = reply if script is receipt_scanner else PNG
         words = [option if option != name else save(stage, data, name) for option in options]
-        if script is download_file:
-            words = [stage.address("/faults/type?is=image/jpeg"), "-o", stage.folder / name]
-        elif "--url" in words:
+        if "--url" in words:
             words.append(stage.address("/sink"))
-        code = script.main([str(word) for word in words])
+        code = run_to_its_end(script, *words)
         return f"{console.read_all()}, exit code {code}"
 
     def theirs(stage: Stage) -> str:
@@ -820,10 +797,8 @@ def print_into_closed_pipe(script: ModuleType, *options: str) -> Case:
     def ours(stage: Stage) -> str:
         words = list(options)
         if "--url" in words:
-            words += [
-                stage.address("/faults/type?is=image/jpeg" if script is download_file else "/sink")
-            ]
-        code = act(stage, lambda: str(script.main(words)))
+            words.append(stage.address("/sink"))
+        code = act(stage, lambda: str(run_to_its_end(script, *words)))
         return f"{stage.capsys.readouterr().err}exit code {code}"
 
     def theirs(stage: Stage) -> str:
@@ -934,9 +909,25 @@ def resume(then: str = "", times: int = 2, **options: Any) -> Case:
 
 
 def wait_for(value: str, tutorial: Callable[[Path, str], object] = batch.upload_patiently) -> Case:
-    """Upload once to a server with this Retry-After."""
-    route = f"/faults/retry-after/{value}"
-    return wait_and_upload(route, tutorial, concurrent_upload.upload_single_file)
+    """Upload to a server that is too busy; the text ends with how long was waited."""
+
+    def act(stage: Stage, clock: Clock, upload: Callable[[Path, str], object]) -> str:
+        stage.monkeypatch.setattr(random, "uniform", lambda low, _high: low)  # no spread
+        path, url = save(stage, PNG, "me.png"), stage.address(f"/faults/retry-after/{value}")
+        text = stage.call(lambda: str(upload(path, url)))
+        return f"{text}, waited {sum(clock.pauses):.0f} s"
+
+    def ours(stage: Stage) -> str:
+        clock = Clock()
+        upload = functools.partial(concurrent_upload.upload_single_file, sleep=clock.sleep)
+        return act(stage, clock, upload)
+
+    def theirs(stage: Stage) -> str:
+        clock = Clock()
+        stage.monkeypatch.setattr(batch, "time", clock)
+        return act(stage, clock, tutorial)
+
+    return Case("concurrent_upload.py", ours, theirs, look_at_count)
 
 
 def make_unreadable(path: Path) -> None:

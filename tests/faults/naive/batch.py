@@ -22,6 +22,16 @@ def upload_all(paths: Iterable[Path], url: str) -> list[int]:
         return list(pool.map(lambda path: upload(path, url), paths))
 
 
+def upload_in_session(paths: Iterable[Path], url: str) -> list[int]:
+    """A Session is faster: it keeps the connection."""
+    statuses = []
+    with requests.Session() as session:
+        for path in paths:
+            with open(path, "rb") as file:
+                statuses.append(session.post(url, files={"file": file}, timeout=5).status_code)
+    return statuses
+
+
 def upload_as_completed(paths: Iterable[Path], url: str) -> Iterator[int]:
     """Everything is submitted at once."""
     with ThreadPoolExecutor(1) as pool:
