@@ -16,9 +16,17 @@ from typing import Any, NamedTuple
 
 import requests
 
-from reader_checks.hints import TEXT_MODE, describe_error, give_hint, shorten_text
-from reader_checks.script import Patch, Script, Unusable, chapter, exercise, make_sample
-from reader_checks.source import find_file_names
+from reader_checks.hints import TEXT_MODE, describe_error, shorten_text
+from reader_checks.script import (
+    Patch,
+    Script,
+    Unusable,
+    calls_in_submit,
+    chapter,
+    exercise,
+    make_sample,
+)
+from reader_checks.source import find_file_names, find_folders, find_listed_files, find_node
 from reader_checks.web import Received, Reply
 
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits
@@ -35,6 +43,8 @@ SENT = re.compile(r"\bok\b|success|uploaded|\bsent\b|done|complete|\btrue\b|[✓
 NO_ERROR = re.compile(
     r"(error|fail\w*|exception|reason)['\"]?\s*[:=]\s*(None|null|False|0|''|\"\")", re.IGNORECASE
 )
+FOLDER = "documents"
+UPLOAD_FILES = ("upload_files",)  # in place of arguments: call it
 NO_FILES = "no file was opened: give the script a list of names, such as doc1.txt, to upload"
 
 
@@ -73,7 +83,8 @@ def says_failed(line: str) -> bool:
 
 
 def says_sent(line: str) -> bool:
-    return bool(SENT.search(line)) and not says_failed(line)
+    is_open = "500" in line and not re.search(r"\bok\b|success", line, re.IGNORECASE)
+    return bool(SENT.search(line)) and not says_failed(line) and not is_open
 
 
 def to_lines(value: Any) -> Iterator[str]:
@@ -111,6 +122,9 @@ def lay_files(script: Script, *names: str, missing: str = "") -> dict[str, bytes
     for name in names:
         script.make_file(name)
     contents = {}
+    for folder, extension in find_folders(script.source):
+        if not (script.folder / folder).exists():
+            lay_folder(script, folder, extension)
     for path in script.folder.rglob("*.*"):
         if path.is_file() and path != script.path:
             contents[path.name] = make_sample(path.suffix[1:].lower()) + path.name.encode()
@@ -164,37 +178,94 @@ def upload_files(script: Script, *names: str, missing: str = "", **options: obje
 def upload_some(script: Script, missing: str = "") -> Batch:
     """Let the script upload what it uploads: when it is run, with names, or in upload_files."""
     contents = lay_files(script, *NAMES, missing=missing)
-    run = script.run()
-    if not run.error and not any(not opened.is_written for opened in script.opened):
-        if script.has("upload_files"):
-            return upload_files(script, *NAMES, missing=missing)
-        run = script.run(*NAMES)
-    return collect(script, contents, None, run.error)
+    first: Batch | None = None
+    for arguments in guess_arguments(script):
+        if arguments == UPLOAD_FILES:
+            batch = upload_files(script, *NAMES, missing=missing)
+        else:
+            contents |= lay_folder(script, FOLDER) if FOLDER in arguments else {}
+            run = script.run(*arguments)
+            batch = collect(script, contents, None, run.error)
+        if any(not opened.is_written for opened in script.opened) or batch.names:
+            script.arguments = arguments
+            return batch
+        first = first or batch
+    assert first
+    return first
+
+
+def guess_arguments(script: Script) -> Iterator[tuple[str, ...]]:
+    """Yield with what a script may upload something, as it did before, if it did."""
+    if script.arguments is not None:
+        yield script.arguments
+        return
+    yield ()
+    if script.search("def upload_files"):
+        yield UPLOAD_FILES
+    if script.reads_arguments():
+        yield NAMES
+        yield (FOLDER,)
+        yield from script.guess_options(FOLDER)
+        yield from script.guess_options(*NAMES)
+
+
+def lay_folder(script: Script, folder: str, extension: str = "txt") -> dict[str, bytes]:
+    """Make a folder with a few files; return what is in them."""
+    contents = {}
+    for number in (1, 2, 3):
+        name = f"doc{number}.{extension}"
+        contents[name] = make_sample(extension) + name.encode()
+        script.make_file(f"{folder}/{name}", contents[name])
+    return contents
 
 
 def upload_well(script: Script) -> Batch:
     """Let the script upload while all is well; where nothing arrives, nothing can be checked."""
     batch = upload_some(script)
     if batch.error or not batch.names:
-        hint = explain_loss(str(batch)) if script.opened else NO_FILES
-        if not (script.opened or script.printed):
+        got, hint, line = str(batch), NO_FILES, script.search(r"submit\(|\.map\(|Thread\(")
+        if batch.error:
+            _, hint, line = script.explain(batch.error)
+        elif script.opened or script.printed:
+            hint, line = explain_loss(script, got, line)
+        elif not script.opened:
             hint = "nothing happens when the script runs: does it end early, or call nothing?"
-        if batch.error and "closed file" not in str(batch):
-            hint = give_hint(batch.error)
         called = script.called or f"python {script.name}"
-        raise Unusable(called, str(batch), "a few files that arrive", hint, script.error_line)
+        raise Unusable(called, got, "a few files that arrive", hint, line)
     return batch
 
 
-def explain_loss(said: str) -> str:
-    """Return why files may not have arrived."""
+def explain_loss(script: Script, said: str, line: int | None) -> tuple[str, int | None]:
+    """Return why files may not have arrived, and the line."""
     if "closed file" in said:
-        return "the file was closed before the worker sent it: open it inside of the worker"
+        where = script.search(r"\bopen\(")
+        return "the file was closed before the worker sent it: open it inside of the worker", where
     if "can't decode" in said:
-        return TEXT_MODE
+        return TEXT_MODE, script.search(r"\bopen\(")
+    for opened in script.opened:
+        if "w" in opened.mode and re.search(r"\bread(able)?\b", said):
+            hint = f"{opened.mode!r} empties the file when it opens it: 'rb' opens it to read"
+            return hint, opened.line
+    if re.search(r"not list|not tuple", said):
+        return "the worker got the whole list: submit it once for each file", line
+    if not script.opened and not FAILED.search(said):
+        return NO_FILES, line
     if FAILED.search(said):
-        return "the script itself says what failed: read what it printed"
-    return "an upload that ends in an exception keeps it to itself: look at each result"
+        return "the script itself says what failed: read what it printed", script.find_print(
+            FAILED.pattern
+        )
+    return "an upload that ends in an exception keeps it to itself: look at each result", line
+
+
+def find_called_at_once(script: Script) -> tuple[str, int] | None:
+    """Return a hint, and its line, where a worker is called before it is handed over."""
+    submitted = find_node(script.source, calls_in_submit)
+    if submitted:
+        return "submit() calls the function itself: give it the name, then the argument", submitted
+    target = script.search(r"target *= *\w[\w.]*\((?!.*partial)")
+    if target:
+        return "target= takes the function itself: leave out the (), and use args=", target
+    return None
 
 
 @contextlib.contextmanager
@@ -277,12 +348,22 @@ def test_sends_each_file_once_and_whole(script: Script) -> None:
             got=f"{name} arrived with {len(content)} bytes",
             expected=f"its {len(whole)} bytes, unchanged",
             hint="the file was read before it was sent: send it from its start",
+            line=script.sent[0].line,
         )
         script.expect(
             batch.names.count(name) == 1,
             got=f"{name} arrived {batch.names.count(name)} times",
             expected="each file once",
             hint="one file is handed to several workers: submit each once",
+            line=script.search(r"submit\(|\.map\(|Thread\("),
+        )
+    for name in find_listed_files(script.source):
+        script.expect(
+            name in sent or not {*find_listed_files(script.source)} & {*sent},
+            got=f"{name} was never sent: {batch}",
+            expected="each file of the list is sent",
+            hint="not all files of the list are sent: does the loop end early?",
+            line=script.search(r"\bfor\b|\.map\("),
         )
     lines = {opened.line for opened in read if opened.path.name in sent}
     for opened in read:
@@ -290,7 +371,7 @@ def test_sends_each_file_once_and_whole(script: Script) -> None:
             opened.path.name in sent or opened.line not in lines,
             got=f"{opened.path.name} was opened, but never arrived: {batch}",
             expected="each file that is opened is sent",
-            hint=explain_loss(str(batch)),
+            hint=explain_loss(script, str(batch), None)[0],
             line=opened.line,
         )
 
@@ -308,12 +389,18 @@ def test_uploads_at_the_same_time(script: Script) -> None:
     upload_well(script)
     hold_until_two(script)
     upload_some(script)
+    hint = "the uploads run one after the other: submit them all, then ask for the results"
+    line = script.search(r"\.result\(|\.join\(|submit\(|\.map\(") or script.sent[0].line
+    if script.search(r"max_workers *= *1\b|Executor\(1\)"):
+        hint = "one worker sends one file at a time: give the pool a few"
+        line = script.search(r"max_workers *= *1\b|Executor\(1\)")
+    hint, line = find_called_at_once(script) or (hint, line)
     script.expect(
         script.web.peak > 1,
         got="each upload began when the one before had its answer",
         expected="a second upload while the first waits for its answer",
-        hint="the uploads run one after the other: submit them all, then ask for the results",
-        line=script.sent[0].line,
+        hint=hint,
+        line=line,
     )
 
 
@@ -337,6 +424,7 @@ def test_keeps_to_max_workers(script: Script) -> None:
             got="a thread for each file",
             expected="ThreadPoolExecutor(max_workers=...)",
             hint="a thousand files would start a thousand threads: a pool takes a few at a time",
+            line=script.search(r"\bThread\("),
         )
         for workers, line in pools:
             script.expect(
@@ -370,6 +458,15 @@ def test_keeps_to_max_workers(script: Script) -> None:
 def test_names_the_right_file_on_each_line(script: Script) -> None:
     """Say of each file what became of it, on a line with its name."""
     batch = upload_well(script)
+    none = re.search(r"^None$", script.printed, re.MULTILINE)
+    script.expect(
+        not none,
+        got=f"printed None: {batch}",
+        expected="a line for each file",
+        hint="None was printed: does the worker return its result?",
+        line=script.find_print(r"^None$"),
+    )
+    script.expect_no_bare_method()
     status = {name: (226, 208, 207, 206)[i % 4] for i, name in enumerate(batch.names)}
     for last in status:  # each comes last once: in one of these runs no order is right by chance
         with watch_futures(script) as wait_for:
@@ -402,6 +499,7 @@ def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> 
             got=str(batch),
             expected=f"a line that names {name}",
             hint="nobody knows which file this is about: put its name beside the result",
+            line=script.find_print(r"\S") or find_result(script),
         )
         for line in lines:
             numbers = {int(number) for number in re.findall(r"(?<![\d.])\d{3}(?![\d.]*\d)", line)}
@@ -410,6 +508,7 @@ def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> 
                 got=f"{name}: {line.strip()}",
                 expected=f"{name} with {status[name]}, as the server answered",
                 hint="results come in another order than files: let each bring its file's name",
+                line=script.find_print(re.escape(name)) or find_result(script),
             )
 
 
@@ -423,11 +522,15 @@ def test_reports_a_refused_file_as_failed(script: Script) -> None:
     )
     batch = upload_some(script)
     told = any(says_failed(line) for name in batch.names for line in batch.about(name))
+    hint, line = script.explain_status(
+        "an answer is not yet a success: check the status before you say OK", find_result(script)
+    )
     script.expect(
         told or not any(map(says_sent, batch.about(refused))),
         got=str(batch),
         expected=f"{refused} as failed: the server answered 500",
-        hint="an answer is not yet a success: check the status before you say OK",
+        hint=hint,
+        line=line,
     )
 
 
@@ -463,6 +566,11 @@ def test_goes_on_when_a_file_fails(script: Script) -> None:
         expect_all(script, batch, [*NAMES], "doc2.txt is missing")
 
 
+def find_result(script: Script) -> int | None:
+    """Return the line of the script that says what became of a file."""
+    return script.search(r"return f?['\"(]|\bOK\b") or script.search(r"\bprint\(")
+
+
 def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> None:
     """Expect a line for each of these files, and one that says that something failed."""
     batch = batch._replace(names=names)
@@ -478,7 +586,9 @@ def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> Non
         got=f"{what}: {batch}",
         expected=f"a line for each of {', '.join(names)}, FAIL where it failed",
         hint=hint,
-        line=script.error_line if batch.error else None,
+        line=(script.error_line if batch.error else None)
+        or script.search(r"submit\(|\.map\(")
+        or find_result(script),
     )
 
 
@@ -513,6 +623,7 @@ def test_refuses_a_file_over_50_mb(script: Script) -> None:
         got=str(batch),
         expected="FAIL large.mp4: ...",
         hint="nothing was sent, so say that it failed",
+        line=script.search(r"\b50\b|getsize|st_size"),
     )
     script.make_large_file("small.mp4", 1024 * 1024)
     script.call(upload, *to_paths(script, ["small.mp4"]))
@@ -521,6 +632,7 @@ def test_refuses_a_file_over_50_mb(script: Script) -> None:
         got="nothing was sent",
         expected="a file of 1 MB is sent",
         hint="50 MB are 50 * 1024 * 1024 bytes: look at the limit",
+        line=script.search(r"\b50\b|getsize|st_size"),
     )
 
 
@@ -549,12 +661,14 @@ def test_yields_results_as_they_complete(script: Script) -> None:
         got="no result before slow.txt had its answer",
         expected="the results of the quick files while slow.txt waits",
         hint="the results come when all are done, or in order: yield each as it completes",
+        line=script.search(r"\bwait\(|\.map\(|\byield\b"),
     )
     script.expect(
         len(first + rest) == len(names),
         got=f"{len(first + rest)} results",
         expected=f"{len(names)} results, one for each file",
         hint="some result is never yielded: count them",
+        line=script.search(r"\byield\b"),
     )
 
 
@@ -644,6 +758,7 @@ def test_waits_as_retry_after_asks(script: Script) -> None:
         got=str(batch),
         expected="OK doc1.txt: 200",
         hint="the second try went well, so this file is no failure",
+        line=find_result(script),
     )
     script.web.answer = lambda _: Reply(status=503, headers={"Retry-After": "1"})
     script.forget()
@@ -700,6 +815,7 @@ def test_takes_only_a_few_paths_ahead(script: Script) -> None:
         got=f"{taken} paths were taken for the first 5 results",
         expected=f"{most} at most",
         hint="all paths are taken at once, and these never end: submit one when another is done",
+        line=script.search(r"submit\(|\.map\(|sorted\(|list\("),
     )
 
 

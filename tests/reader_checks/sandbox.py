@@ -99,7 +99,7 @@ CHANGES = {
     "os.truncate": [(0, -1)],
     "shutil.rmtree": [(0, 1)],
 }
-STARTS = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.startfile")
+STARTS = ("os.fork", "subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.startfile")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 HERE = ("127.0.0.1", "::1", "localhost", None)
 

@@ -452,7 +452,10 @@ class Script:
         if self.arguments is not None:
             return self.run(*self.arguments)
         first: Run | None = None
-        for arguments in self._guess_arguments(names):
+        tries: list[tuple[str, ...]] = [()]
+        if self.reads_arguments():
+            tries = [names, *self.guess_options(*names), ()]
+        for arguments in tries:
             run = self.run(*arguments)
             if self.sent or self.opened or (run.error and not arguments):
                 self.arguments = arguments
@@ -460,11 +463,12 @@ class Script:
             first = first or run
         return self.run(*names) if first is None else first
 
-    def _guess_arguments(self, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        if not re.search(r"\b(argv|argparse|click|typer|fire)\b", self.source):
-            yield ()
-            return
-        yield names
+    def reads_arguments(self) -> bool:
+        """Tell whether the script looks at its command line."""
+        return bool(re.search(r"\b(argv|argparse|click|typer|fire)\b", self.source))
+
+    def guess_options(self, *files: str) -> Iterator[tuple[str, ...]]:
+        """Yield the arguments that the script's options ask for, with files where they take one."""
         options = [
             (str(node.args[0].value), {one.arg for one in node.keywords})
             for node in walk(self.source)
@@ -475,14 +479,15 @@ class Script:
         ]
         given: list[str] = []
         for option, settings in options:
-            if re.search(r"file|path|image|photo|picture|input|receipt|avatar", option):
-                given += [*([option] if option.startswith("-") else []), *names[:1]]
+            if re.search(r"file|path|image|photo|picture|input|receipt|avatar|folder|dir", option):
+                takes = files if "nargs" in settings else files[:1]
+                given += [*([option] if option.startswith("-") else []), *takes]
             elif "required" in settings:
                 given += [option, str(find_usual_value(option) or "sample")]
             elif not option.startswith("-") and not {"nargs", "default"} & settings:
                 given.append(str(find_usual_value(option) or "sample"))
-        yield tuple(given)
-        yield ()
+        if given:
+            yield tuple(given)
 
     def attempt(self, function: Callable[..., Any], *values: object, **options: object) -> Result:
         """Call a function of the script; return what it returned or raised.
@@ -936,13 +941,14 @@ def find_trouble(method: str, host: str, path: str) -> int | None:
     return None if HTTPBIN_PATHS.fullmatch(path) else 404
 
 
-def calls_in_submit(node: ast.AST) -> bool:
+def calls_in_submit(node: ast.AST) -> object:
     """Tell whether this is submit(f(x)), which calls f at once."""
     return (
         isinstance(node, ast.Call)
         and getattr(node.func, "attr", "") == "submit"
-        and len(node.args) == 1
+        and node.args
         and isinstance(node.args[0], ast.Call)
+        and "partial" not in ast.dump(node.args[0].func)
     )
 
 

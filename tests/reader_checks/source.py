@@ -138,3 +138,31 @@ def find_bad_guard(source: str) -> int | None:
             and node.comparators[0].value != "__main__"
         ),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def find_listed_files(source: str) -> tuple[str, ...]:
+    """Return the names in the longest list of files that a script holds."""
+    lists: list[tuple[str, ...]] = [()]
+    for node in walk(source):
+        if isinstance(node, (ast.List, ast.Tuple)) and len(node.elts) > 1:
+            names = [one.value if isinstance(one, ast.Constant) else "" for one in node.elts]
+            if all(isinstance(name, str) and FILE_NAME.fullmatch(name) for name in names):
+                lists.append(tuple(Path(str(name)).name for name in names))
+    return max(lists, key=len)
+
+
+FOLDERS = (
+    r"(?:listdir|scandir|walk)\(\s*['\"]([^'\"]+)['\"]",
+    r"Path\(\s*['\"]([^'\"]+)['\"]\s*\)\.(?:r?glob|iterdir)",
+    r"['\"]([\w ./-]+)/(?:\*\*/)?\*[^'\"]*['\"]",
+    r"(?i:\b\w*(?:folder|dir|directory)\w*)\s*=\s*(?:Path\()?['\"]([^'\"]+)['\"]",
+)
+
+
+def find_folders(source: str) -> set[tuple[str, str]]:
+    """Return the folders whose files a script takes, and the extension that it asks for."""
+    extension = re.search(r"\*\.(\w+)|endswith\(['\"]\.(\w+)", source)
+    wanted = (extension[1] or extension[2]) if extension else "txt"
+    names = {name for pattern in FOLDERS for name in re.findall(pattern, source)}
+    return {(name, wanted) for name in names if re.fullmatch(r"[\w -]+(/[\w -]+)*", name)}
