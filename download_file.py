@@ -113,7 +113,8 @@ def resume_download(
     call at a time.
     """
     part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
-    with request_rest(url, part, version, headers, timeout) as response:
+    origin = hashlib.sha256(url.encode()).hexdigest()  # the address may hold a password
+    with request_rest(url, part, version, origin, headers, timeout) as response:
         check_answer(response)
         total = check_headers(response, target, expected_prefix, max_bytes)
         chunks = read_chunks(response, chunk_size)
@@ -124,7 +125,7 @@ def resume_download(
         try:
             with open(part, "ab" if is_rest else "wb") as file:
                 if not is_rest:
-                    version.write_text(f"{hash_address(url)} {etag}", "utf-8")
+                    version.write_text(f"{origin} {etag}", "utf-8")
                 write_chunks(file, chunks, total, max_bytes, on_progress)
             part.replace(target)
         finally:
@@ -263,7 +264,7 @@ def write_chunks(
 
 
 def request_rest(
-    url: str, part: Path, version: Path, headers: Headers, timeout: Timeout
+    url: str, part: Path, version: Path, origin: str, headers: Headers, timeout: Timeout
 ) -> requests.Response:
     """Ask for what the part lacks if the file is still the same, else for all of it.
 
@@ -271,8 +272,8 @@ def request_rest(
     """
     if part.is_file() and version.is_file():
         start = part.stat().st_size
-        address, _, etag = version.read_text("utf-8").partition(" ")
-        if start and etag and address == hash_address(url):
+        known_origin, _, etag = version.read_text("utf-8").partition(" ")
+        if start and etag and known_origin == origin:
             span = {"Range": f"bytes={start}-", "If-Range": etag}
             response = request_file(url, headers, timeout, span)
             begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -282,11 +283,6 @@ def request_rest(
                 return response
             response.close()
     return request_file(url, headers, timeout)
-
-
-def hash_address(url: str) -> str:
-    """Return what tells an address from others; it may hold a password itself."""
-    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def find_version(response: requests.Response) -> str:
@@ -335,17 +331,15 @@ KINDS = {  # how a body may begin, and what it is then; "" may be a picture
 
 OUR_OWN = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
 CANT_CONNECT = "can't connect"
-BROKEN = "the server hung up - try again later"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
 FAILURES = {  # a sign in the text of an exception, and what to say instead of it
     "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
-    "EOF occurred": BROKEN,
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
-    "Connection aborted": BROKEN,
+    "Connection aborted": "the server hung up - try again later",
     "://": "requests can't use this address - check it",
     "octet-stream' instead": "the server doesn't say its type - use --expect application/",
 }

@@ -428,6 +428,7 @@ def test_takes_any_picture_even_one_that_it_does_not_know(body: bytes, target: P
         (b"PK\x03\x04\x14\x00", "ZIP"),
         (b'{"error": "<svg> not found"}', "text"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "text"),
+        (b"<?xml version='1.0'?><Error>" + b"why " * 1000 + b"<svg></Error>", "text"),
         ("Das Bild ist nicht mehr da, schöne Grüße".encode(), "text"),
         (("x" * 1023 + "öx" * 50_000).encode(), "text"),  # whichever letter we cut
     ],
@@ -440,9 +441,13 @@ def test_refuses_as_a_picture_what_is_none(body: bytes, kind: str, target: Path)
 @pytest.mark.parametrize(
     "page", [PAGE, b"\xef\xbb\xbf <HTML>", b"\n\n<html>", b"<head>", b"<body>", b"<script>"]
 )
-def test_refuses_an_html_page_that_the_header_hides(page: bytes, target: Path) -> None:
+@pytest.mark.parametrize("chunk_size", [3, 100_000])
+def test_refuses_an_html_page_that_the_header_hides(
+    page: bytes, chunk_size: int, target: Path
+) -> None:
     reply = whole(page, media_type="application/pdf")
-    error = check_refused(ContentTypeMismatch, target, *reply, expected_prefix="application/")
+    options: dict[str, Any] = {"expected_prefix": "application/", "chunk_size": chunk_size}
+    error = check_refused(ContentTypeMismatch, target, *reply, **options)
     assert "HTML" in str(error.value)
 
 
@@ -734,6 +739,17 @@ def test_a_part_that_lost_its_end_does_no_harm(length: int, target: Path) -> Non
         begin(wire, target, chunk_size=1000)
         os.truncate(target.with_name("photo.jpg.part"), length)  # as a power failure may do
         check_resumed(wire, target)
+    assert wire.requests[1].header("Range") == (f"bytes={length}-" if length else None)
+
+
+@posix_only
+def test_a_disk_that_is_still_full_costs_no_part(target: Path) -> None:
+    with replying(cut(60_000, VERSION), rest(60_000, VERSION), rest(60_000, VERSION)) as wire:
+        begin(wire, target, chunk_size=1000)
+        with full_disk(5), pytest.raises(OSError, match="too large"):
+            download_file(wire.url, target, resume=True)
+        check_resumed(wire, target)
+    assert wire.requests[2].header("Range") == "bytes=60000-"
 
 
 @posix_only
@@ -791,6 +807,39 @@ def test_max_bytes_counts_the_part_too(target: Path) -> None:
         begin(wire, target, chunk_size=1000)
         with pytest.raises(DownloadTooLarge):
             download_file(wire.url, target, resume=True, max_bytes=len(JPEG) - 1)
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        pytest.param([whole(NEW, 'ETag: "version-2"')], NEW, id="changed"),
+        pytest.param([whole(JPEG, VERSION)], JPEG, id="range ignored"),
+        pytest.param([rest(59_999, VERSION), whole()], JPEG, id="another part"),
+        pytest.param([rest(60_001, VERSION), whole()], JPEG, id="another part, later"),
+        pytest.param([rest(60_000, VERSION, span=" "), whole()], JPEG, id="no span"),
+        pytest.param(
+            [rest(60_000, VERSION, span="bytes 60000-100003/*"), whole()], JPEG, id="no total"
+        ),
+        pytest.param(
+            [rest(60_000, VERSION, span="bytes 60000-50000/50001"), whole()], JPEG, id="no sense"
+        ),
+        pytest.param([rest(60_000, body=NEW), whole(NEW)], NEW, id="no version"),
+        pytest.param([rest(60_000, 'ETag: W/"version-1"'), whole()], JPEG, id="weak version"),
+        pytest.param(
+            [rest(60_000, 'ETag: "version-2"', body=NEW), whole(NEW)], NEW, id="another version"
+        ),
+        pytest.param([rest(60_000, VERSION, "Content-Encoding: gzip"), whole()], JPEG, id="packed"),
+        pytest.param([[head(status="416 Range Not Satisfiable")], whole()], JPEG, id="416"),
+    ],
+)
+def test_resume_starts_over_at_once_when_the_rest_is_not_to_be_had(
+    replies: list[list[bytes]], expected: bytes, target: Path
+) -> None:
+    with replying(cut(60_000, VERSION), *replies) as wire:
+        begin(wire, target, chunk_size=1000)
+        check_resumed(wire, target, expected)
+    spans = [request.header("Range") for request in wire.requests]
+    assert spans == [None, "bytes=60000-", None][: 1 + len(replies)]
 
 
 # --- resume: every kind of answer ---------------------------------------------------------------
@@ -962,18 +1011,22 @@ def test_a_signal_leaves_nothing_or_the_part_and_says_so(
 
 @posix_only
 @pytest.mark.slow
-def test_after_kill_9_the_final_name_is_free_and_resume_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("etag", [VERSION, "X-None: 1"])
+def test_after_kill_9_the_final_name_is_free_and_resume_goes_on_or_starts_over(
+    etag: str, tmp_path: Path
+) -> None:
     target, part = tmp_path / "photo.jpg", tmp_path / "photo.jpg.part"
 
     def go_on() -> Iterator[bytes]:
-        yield from rest(part.stat().st_size, VERSION, body=LARGE)
+        yield from rest(part.stat().st_size, etag, body=LARGE)
 
-    with replying([*cut(1_000_000, VERSION, body=LARGE), None], go_on()) as wire:
+    replies = [go_on()] if etag == VERSION else [whole(LARGE)]
+    with replying([*cut(1_000_000, etag, body=LARGE), None], *replies) as wire:
         stop_midway(wire, tmp_path, signal.SIGKILL, "--resume")
-        assert find_names(tmp_path) == PART[1:]
+        assert not target.exists()
         size = part.stat().st_size
         download_file(wire.url, target, resume=True)
-    assert wire.requests[1].header("Range") == f"bytes={size}-"
+    assert wire.requests[1].header("Range") == (f"bytes={size}-" if etag == VERSION else None)
     assert target.read_bytes() == LARGE
     assert find_names(tmp_path) == ["photo.jpg"]
 
