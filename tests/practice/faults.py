@@ -380,6 +380,34 @@ def reset(request: Request) -> Response:
     raise ConnectionAbortedError
 
 
+@route("/faults/early", "POST", "PUT")
+def early(request: Request) -> Response:
+    """200 when the first `?after=8192` bytes have come, and closes: it never had the rest."""
+    request.stream.read(request.args.get("after", 8192, type=int))
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    request.environ["werkzeug.socket"].sendall(ok)
+    raise ConnectionAbortedError  # or the rest would still be taken
+
+
+@route("/faults/slow-line", "POST", "PUT")
+def slow_line(request: Request) -> Response:
+    """Takes the upload at `?rate=200000` bytes a second, as over a slow line."""
+    rate = request.args.get("rate", 200_000, type=int)
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    while chunk := request.stream.read(16_384):
+        time.sleep(len(chunk) / rate)
+    return answer("At last")
+
+
+@route("/faults/hint", "POST", "PUT")
+def hint(request: Request) -> Response:
+    """103 Early Hints before the 200, which Python's http.client takes for the answer."""
+    receive(request)
+    request.environ["werkzeug.socket"].sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    return answer("Hello")
+
+
 @route("/faults/slow", "GET", "POST", "PUT")
 def slow(request: Request) -> Response:
     """Takes the upload and answers after `?seconds=60`."""

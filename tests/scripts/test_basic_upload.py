@@ -236,10 +236,9 @@ def test_a_redirect_without_a_place_is_no_success(status: str) -> None:
     assert str(fail_with(answer(status))).startswith(status)
 
 
-def test_a_hint_before_the_answer_is_not_taken_for_one() -> None:
-    error = fail_with(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + OK)
-    assert str(error).startswith("103 Early Hints")
-    assert "may have arrived" in str(error)
+def test_a_hint_before_the_answer_is_not_taken_for_one(server: PracticeServer) -> None:
+    with pytest.raises(requests.HTTPError, match=r"^103 Early Hints.*may have arrived"):
+        upload_file(AVATAR, f"{server.url}/faults/hint")
 
 
 @pytest.mark.parametrize(
