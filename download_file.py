@@ -72,7 +72,8 @@ def download_file(
     for any status but 200, else requests.RequestException, OSError from the disk.
 
     Gaps: a body without length or chunks, and a compressed one (it asks for none) without
-    a length, may be cut off unnoticed; `kill -9` leaves a hidden part.
+    a length, may be cut off unnoticed; `kill -9` leaves a hidden part, and so does SIGTERM
+    where it isn't made an exception, as it is at the end of this file.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():
@@ -129,7 +130,7 @@ def resume_download(
                 write_chunks(file, chunks, total, max_bytes, on_progress)
             part.replace(target)
         finally:
-            if not (etag and part.exists()):  # useless, or whole
+            if not (etag and part.exists()):  # of no use, or renamed
                 part.unlink(missing_ok=True)
                 version.unlink(missing_ok=True)
     return target
@@ -196,8 +197,8 @@ def check_headers(
     coding = response.headers.get("Content-Encoding", "identity").lower()
     if coding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise ContentTypeMismatch(f"packed as {coding!r} - curl --compressed may unpack it")
-    names = (urlsplit(response.url).path, target.name)
-    if "gzip" in media_type or any(name.endswith((".gz", ".tgz")) for name in names):
+    names = (urlsplit(response.url).path.lower(), target.name.lower())
+    if "gzip" in media_type or any(name.endswith(GZIP_SUFFIXES) for name in names):
         response.raw.headers.pop("Content-Encoding", None)  # the file's own: it stays
     total = find_size(response)
     if max_bytes is not None and (total or 0) > max_bytes:
@@ -316,6 +317,7 @@ ADVICE = {  # by status, or by its first digit
     403: "check the key",
     429: "try again later",
 }
+GZIP_SUFFIXES = (".gz", ".tgz", ".svgz")
 LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture

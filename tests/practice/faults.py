@@ -5,7 +5,7 @@ Start the server in one terminal and paste the lines that it prints into another
     $ python tests/offline.py
 
     $ python download_file.py $HTTPBIN_URL/faults/truncate/10000
-    error: the connection broke - run it again (--resume keeps what came)
+    error: the connection broke - try again, the server can't resume
 """
 
 from __future__ import annotations

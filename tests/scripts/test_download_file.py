@@ -549,8 +549,9 @@ def test_refuses_a_coding_that_it_did_not_ask_for(coding: str, target: Path) -> 
     ("media_type", "address", "name"),
     [
         ("application/x-tar", "backup.tar.gz", "backup"),
-        ("application/x-tar", "backup.tgz?version=2", "backup"),
+        ("application/x-tar", "backup.TGZ?version=2", "backup"),
         ("application/x-tar", "backup", "backup.tar.gz"),
+        ("image/svg+xml", "logo.svgz", "logo"),
         ("application/gzip", "backup", "backup"),
         ("application/x-gzip", "backup", "backup"),
     ],
@@ -562,7 +563,7 @@ def test_an_archive_keeps_its_own_gzip(
     reply = whole(packed, "Content-Encoding: gzip", media_type=media_type)
     with replying(reply) as wire:
         url = wire.url.replace("photo.jpg", address)
-        path = download_file(url, tmp_path / name, "application/")
+        path = download_file(url, tmp_path / name, media_type)
     assert path.read_bytes() == packed
 
 
