@@ -43,12 +43,12 @@ def upload_file(
 ) -> requests.Response:
     """Send a file, and `metadata` as form fields, as multipart/form-data (RFC 7578).
 
-    `files=` takes the whole file into memory; streaming_upload.py is for large ones. `headers`
-    are for an API's token. Redirected to another host, requests drops Authorization but takes
-    other headers along, and asks ~/.netrc for that host.
+    `files=` takes the whole file into memory; streaming_upload.py is for large ones.
+    `headers` are for an API's token. Redirected to another host, requests drops
+    Authorization but takes other headers along, and asks ~/.netrc for that host.
 
-    Raises OSError for a file that can't be read, ValueError for a media type with a line break,
-    requests.HTTPError for a status that is no 2xx, else requests.RequestException.
+    Raises OSError for a file that can't be read, ValueError for a line break in the
+    media type, requests.HTTPError for no 2xx, else requests.RequestException.
     """
     with open(path, "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
@@ -210,12 +210,12 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]
 
 
 def read_as_text(data: bytes, encoding: str) -> str:
-    """Say what `open(path, "r", encoding=...)` makes of bytes, and what would then be sent."""
+    """Say what `open(path, "r", encoding=...)` would make of bytes, and then send."""
     try:
         text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
         if error.reason == "unexpected end of data" and len(data) == PEEK_BYTES:
-            return read_as_text(data[: error.start], encoding)  # our cut went through a letter
+            return read_as_text(data[: error.start], encoding)  # we cut a letter in two
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
     sent = text.encode()  # requests sends text as UTF-8
     if sent == data:
@@ -229,12 +229,13 @@ def peek_file(path: Path) -> list[str]:
     """Return what a file's first bytes are, announce, and become in text mode."""
     with open(path, "rb") as handle:
         head = handle.read(PEEK_BYTES)
-    kinds = [kind for signature, kind in SIGNATURES.items() if head.startswith(signature)]
+    kinds = [SIGNATURES[start] for start in SIGNATURES if head.startswith(start)]
     return [
         f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
-        f"It announces {kinds[0] if kinds else 'no type that we know; perhaps text'}.",
+        f"It announces {kinds[0] if kinds else 'no type we know; perhaps text'}.",
         f"Opened as utf-8 text: {read_as_text(head, 'utf-8')}",
-        f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",  # Windows before Python 3.15
+        # The encoding of Windows, before Python 3.15.
+        f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",
     ]
 
 

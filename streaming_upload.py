@@ -1,8 +1,9 @@
 """Upload a file of any size in small chunks: progress, and memory that stays flat.
 
-`files=` and `data=handle.read()` hold the whole file in memory; an open file streams, but shows
-no progress; a plain generator goes out without a length, and is empty when a redirect asks for
-it again. An iterable that knows its length and starts afresh has none of these faults.
+`files=` and `data=handle.read()` hold the whole file in memory; an open file streams,
+but shows no progress; a plain generator goes out without a length, and is empty when a
+redirect asks for it again. An iterable that knows its length and starts afresh has none
+of these faults.
 
 Sample run::
 
@@ -46,10 +47,10 @@ class FileChanged(Exception):
 class ProgressFileReader:
     """A file as an iterable of chunks with a length, for `requests.post(data=...)`.
 
-    `len()` makes requests send Content-Length (RFC 9110, 8.6). Each iteration begins anew, for
-    a redirect (307, 308) asks for the whole file again. `on_progress(bytes_sent, total_bytes)`
-    follows each chunk; without it, progress is printed. Raises FileChanged instead of sending
-    more or fewer bytes than announced.
+    `len()` makes requests send Content-Length (RFC 9110, 8.6). Each iteration begins
+    anew, for a redirect (307, 308) asks for the whole file again.
+    `on_progress(bytes_sent, total_bytes)` follows each chunk; without it, progress is
+    printed. Raises FileChanged instead of sending more or fewer bytes than announced.
     """
 
     content_type = "application/octet-stream"
@@ -65,7 +66,7 @@ class ProgressFileReader:
         self.path = Path(path)
         self.chunk_size = min(chunk_size, LARGEST_CHUNK_BYTES)
         self.on_progress = on_progress or self.print_progress
-        with open(path, "rb") as file:  # what can't be opened is told here, before HTTP
+        with open(path, "rb") as file:  # who can't open it learns it before HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
         self.bytes_left = 0  # counts down while the file is sent
         self.tenths_shown, self.redraw_at = 0, 0.0
@@ -85,12 +86,13 @@ class ProgressFileReader:
                 raise FileChanged(f"{self.path.name} {verb} while it was being sent")
 
     def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
-        """Print to stderr: redrawn in place on a terminal, else a line for every 10 %."""
+        """Print to stderr: in place on a terminal, else a line for every 10 %."""
         tenths = 10 * bytes_sent // total_bytes
         if tenths == self.tenths_shown and time.monotonic() < self.redraw_at:
             return
-        line = f"{100 * bytes_sent // total_bytes:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
-        with suppress(AttributeError, OSError, ValueError):  # no stderr, or nobody reads it
+        percent = 100 * bytes_sent // total_bytes
+        line = f"{percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
+        with suppress(AttributeError, OSError, ValueError):  # there is no stderr
             on_terminal = sys.stderr.isatty()
             if on_terminal and bytes_sent < total_bytes:
                 print(line, end="\r", file=sys.stderr, flush=True)
@@ -102,7 +104,7 @@ class ProgressFileReader:
 
 
 class MultipartFileReader(ProgressFileReader):
-    """The same as multipart/form-data (RFC 7578); send it with `content_type` as the header."""
+    """The same as multipart/form-data (RFC 7578); `content_type` is the header to send."""
 
     def __init__(
         self,
@@ -118,7 +120,7 @@ class MultipartFileReader(ProgressFileReader):
         media_type = media_type or "application/octet-stream"
         if "\r" in media_type or "\n" in media_type:
             raise ValueError("a media type has no line breaks")  # it would forge a header
-        # requests builds the body around an empty file; ours goes in before the last boundary.
+        # requests builds the body of an empty file; ours goes before the last boundary.
         files = {field: (self.path.name, b"", media_type)}
         request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
         assert isinstance(request.body, bytes)
@@ -146,15 +148,15 @@ def stream_upload(
     headers: Mapping[str, str] | None = None,
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
 ) -> requests.Response:
-    """Send a file in chunks, as it is or as multipart/form-data; return the unread response.
+    """Send a file in chunks, as it is or as a form; return the unread response.
 
-    A presigned address (S3 and its like) wants method="PUT", the file as it is, and no token;
-    what it is signed for besides (`x-amz-...`) goes into `headers`. Content-Type stays ours,
-    application/octet-stream: sign it for that, or for none. Redirected to another host,
-    requests drops Authorization but takes other headers along, and asks ~/.netrc for that host.
+    `headers` are for an API's token. A presigned address (S3) wants method="PUT" and no
+    token; Content-Type stays ours, so sign it for application/octet-stream, or for none.
+    Redirected to another host, requests drops Authorization but takes other headers
+    along, and asks ~/.netrc for that host.
 
-    Raises OSError for a file that can't be read, FileChanged, requests.HTTPError for a status
-    that is no 2xx or comes before the file has gone, else requests.RequestException.
+    Raises OSError for a file that can't be read, FileChanged, requests.HTTPError for no
+    2xx or one before the file has gone, else requests.RequestException.
     """
     reader = MultipartFileReader if multipart else ProgressFileReader
     body = reader(path, chunk_size, on_progress)
@@ -170,9 +172,9 @@ def stream_upload(
     check_answer(response)
     if body.bytes_left:  # urllib3 takes an early answer for the answer
         response.close()
-        gone = f"{body.total_bytes - body.bytes_left:,} of {body.total_bytes:,} bytes"
-        text = f"answered {response.status_code} after {gone} - the rest was not taken"
-        raise requests.HTTPError(text, response=response)
+        taken = body.total_bytes - body.bytes_left
+        text = f"answered {response.status_code} after {taken:,} of {body.total_bytes:,} bytes"
+        raise requests.HTTPError(f"{text} - the rest was not taken", response=response)
     return response
 
 
@@ -280,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES", help="default: 8192"
     )
-    parser.add_argument("--multipart", action="store_true", help="send it as multipart/form-data")
+    parser.add_argument("--multipart", action="store_true", help="send it as a form")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
@@ -297,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"sent {sent:,} bytes: {response.status_code}")
     except KeyboardInterrupt:
         sys.exit(130)
-    except (FileChanged, OSError, ValueError) as error:  # requests' exceptions are OSErrors
+    except (FileChanged, OSError, ValueError) as error:
         given = sys.argv[1:] if argv is None else argv
         rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
         sys.exit(f"error: {explain(error, rest)}")
