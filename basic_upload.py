@@ -258,7 +258,7 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
     return lines
 
 
-def explain(error: OSError | ValueError, arguments: list[str]) -> str:
+def explain(error: Exception, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
     if isinstance(error, requests.HTTPError):  # that text is ours

@@ -118,8 +118,8 @@ class MultipartFileReader(ProgressFileReader):
     ) -> None:
         super().__init__(path, chunk_size, on_progress)
         media_type = media_type or "application/octet-stream"
-        if "\r" in media_type or "\n" in media_type:
-            raise ValueError("a media type has no line breaks")  # it would forge a header
+        if "\r" in media_type or "\n" in media_type:  # it would forge a header
+            raise ValueError("a media type has no line breaks")
         # requests builds the body of an empty file; ours goes before the last boundary.
         files = {field: (self.path.name, b"", media_type)}
         request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
