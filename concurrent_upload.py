@@ -38,6 +38,7 @@ from concurrent.futures import (
 )
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -75,13 +76,12 @@ def upload_files(
     """
     in_flight: dict[Future[UploadResult], Path] = {}
     stopped = threading.Event()
+    sleep = time.sleep if executor else stopped.wait  # an Event can't leave its process
     with ThreadPoolExecutor(max_workers) as pool:
-        options: dict[str, Any] = {"headers": headers}
-        if executor is None:  # an Event doesn't travel to other processes
-            options["sleep"] = stopped.wait
+        upload = partial(upload_single_file, url=url, headers=headers, sleep=sleep)
         try:
             for path in paths:
-                future = (executor or pool).submit(upload_single_file, path, url, **options)
+                future = (executor or pool).submit(upload, path)
                 in_flight[future] = Path(path)
                 has_room = len(in_flight) < 4 * max_workers
                 yield from take_done(in_flight, timeout=0 if has_room else None)
@@ -155,7 +155,10 @@ def upload_single_file(
     size, status, error = 0, None, None
     started = time.monotonic()
     try:
-        data = read_file(path)
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
+            raise ValueError(f"over {MAX_BYTES:,} bytes - use streaming_upload.py")
         size = len(data)
         response = post_patiently(
             url,
@@ -173,15 +176,6 @@ def upload_single_file(
     except (OSError, ValueError) as failure:  # requests.RequestException is an OSError
         error = explain(failure, size)
     return UploadResult(path, error is None, status, error, size, time.monotonic() - started)
-
-
-def read_file(path: Path) -> bytes:
-    """Return a file's bytes; raises OSError, and ValueError for more than MAX_BYTES."""
-    with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
-        raise ValueError(f"over {MAX_BYTES:,} bytes, use streaming_upload.py")
-    return data
 
 
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
@@ -274,7 +268,8 @@ def check_answer(response: requests.Response) -> None:
     if 200 <= status < 300 and not is_lost:
         return
     reason = response.reason or http.client.responses.get(status, "")
-    says = "after a redirect, the file got lost" if is_lost else read_message(response)
+    with response:  # closed then
+        says = "after a redirect, the file got lost" if is_lost else read_message(response)
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
@@ -284,7 +279,7 @@ def check_answer(response: requests.Response) -> None:
 def read_message(response: requests.Response) -> str:
     """Return what a short body says, but no HTML, and nothing that repeats a token."""
     text = ""
-    with response, suppress(requests.RequestException):  # the status is enough
+    with suppress(requests.RequestException):  # the status is enough
         text = next(response.iter_content(1000), b"").decode(errors="replace")
     sent = response.request.headers
     values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
@@ -332,6 +327,7 @@ BROKEN = "the connection broke - the file may be larger than the server takes"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
 NO_TLS = "no TLS at that port - try http:// instead of https://"
 FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "header value": "a header can't be sent - look for a line break in the token",
     "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2

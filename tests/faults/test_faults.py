@@ -609,7 +609,7 @@ BATCHES = [
         "one is empty, which is no fault, and one too large for the memory",
         upload_batch("empty", "huge"),
         ours=(
-            "FAIL huge: over 10,000 bytes, use streaming_upload.py | OK empty: 200 | 1 sent, …",
+            "FAIL huge: over 10,000 bytes - use streaming_upload.py | OK empty: 200 | 1 sent, …",
             "-",
         ),
         tutorial=("no error", "-"),

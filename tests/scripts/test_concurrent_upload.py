@@ -216,7 +216,7 @@ def make_long_name(folder: Path) -> Path:
     [
         (make_missing, "No such file"),
         (make_folder, ""),  # in the words of the system
-        (make_huge, "over 52,428,800 bytes, use streaming_upload.py"),
+        (make_huge, "over 52,428,800 bytes - use streaming_upload.py"),
         (make_long_name, ""),
     ],
 )
@@ -371,6 +371,16 @@ def test_a_token_goes_out_and_no_password_from_netrc(
     assert without.header("Authorization") is None, f"{NETRC_PASSWORD} went out"
     assert with_token.header("Authorization") == "Bearer my-token"
     assert (with_token.header("Content-Type") or "").startswith("multipart/form-data; boundary=")
+
+
+def test_a_token_with_a_line_break_is_not_printed(uploads: Uploads, tmp_path: Path) -> None:
+    for token in ("Bearer my-token\n", "Bearer my-\ntoken"):
+        (result,) = upload_files(
+            write_files(tmp_path, 1), uploads.url, headers={"Authorization": token}
+        )
+        assert not result.ok
+        assert "my-" not in str(result)
+        assert "header" in str(result)
 
 
 def test_a_bundle_of_certificates_that_is_not_there_is_named(
