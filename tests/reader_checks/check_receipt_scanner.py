@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime
 import inspect
 import io
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from reader_checks.hints import describe_error, give_hint
 from reader_checks.script import Result, Script, Unusable, chapter, exercise
+from reader_checks.source import find_node
 from reader_checks.web import Received, Reply, answer_ocr, draw_picture
 
 KEY = "K84127959588957"
@@ -26,31 +29,53 @@ KEYS = {  # under which a dict may hold a value, the best first
     "total": (r"^total$", r"(?<!sub)(?<!sub.)total", r"amount|sum|price"),
     "date": (r"^date$", r"date"),
 }
+AMOUNT = r"[^\w\s]?[A-Z]{0,3}[^\w\s]? ?-?\d[\d,.]*( ?[A-Z]{3}| ?[^\w\s])?"
+MONTHS = re.compile(
+    r"(?i)(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|(?<=\d)[a-z]{1,2}"
+)
+DATE = r"\d[\d/.,: +-]*"
+BACKSPACE = "\\b is a backspace in these quotes: write r before them, as for each pattern"
 ACCIDENTS = (AttributeError, LookupError, TypeError)  # what nobody raises on purpose
 
 Scan = Callable[[str | Reply], Result]  # what the photo says, or what the API answers
 
 
-def find_scan(script: Script, **options: object) -> Scan:
-    """Return what scans a photo: the method that posts it and returns a dict with a total."""
-    made = script.attempt(script.find("ReceiptScanner", kind="class"), KEY, **options)
+def make(script: Script, **options: object) -> Result:
+    """Return a scanner; it gets the key where it takes one."""
+    kind = script.find("ReceiptScanner", kind="class")
+    parameters = inspect.signature(kind).parameters
+    names = [name for name in parameters if re.search("key|token|secret", name.lower())]
+    needed = [
+        name
+        for name, one in parameters.items()
+        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
+    key = dict.fromkeys((names or needed)[:1], KEY)
+    made = script.attempt(kind, **key, **options)
     if made.error:
         raise find_trouble(script, made)
+    return made
+
+
+def find_scan(script: Script, **options: object) -> Scan:
+    """Return what scans a photo: the method that posts it and returns a dict with a total."""
+    made = make(script, **options)
     script.make_file(PHOTO)
     troubles = []
     for path in (PHOTO, Path(PHOTO)):
-        for method in script.methods(made.value).values():
+        for name, method in script.methods(made.value).items():
             if not inspect.signature(method).parameters:
                 continue
             scan = build_scan(script, method, path)
             result = scan(answer_ocr(PLAIN))
-            if script.sent and any(True for name in KEYS for _ in find_values(result, name)):
+            if script.sent and any(True for key in KEYS for _ in find_values(result, key)):
                 script.forget()
                 return scan
             if script.sent or result.error:
-                troubles.append((bool(script.sent), find_trouble(script, result)))
+                is_meant = bool(re.search("scan|process|receipt", name))
+                troubles.append((bool(script.sent), is_meant, find_trouble(script, result)))
     if troubles:
-        raise max(troubles, key=lambda trouble: trouble[0])[1]
+        raise max(troubles, key=lambda trouble: trouble[:2])[2]
     script.called = "each public method with the path of a photo"
     raise find_trouble(script, Result("no photo was posted", None))
 
@@ -71,21 +96,42 @@ def build_scan(script: Script, method: Callable[..., Any], path: str | Path) -> 
 
 def find_trouble(script: Script, result: Result) -> Unusable:
     """Return why no photo can be scanned."""
-    hint = "write one method that takes the path of a photo and returns a dict with total and date"
-    return Unusable(
-        script.called,
-        str(result),
-        "a dict with a total and a date",
-        give_hint(result.error) if result.error else hint,
-        script.error_line,
+    got, hint, line = str(result), "", script.error_line
+    if result.error:
+        got, hint, line = script.explain(result.error)
+    elif script.sent and result.value is None:
+        hint, line = "the method gives nothing back: return total and date", script.sent[-1].line
+    hint = hint or (
+        "write one method that takes the path of a photo and returns a dict with total and date"
     )
+    line = line or script.search(r"def (scan|\w*receipt)") or script.search("^class ")
+    return Unusable(script.called, got, "a dict with a total and a date", hint, line)
+
+
+def find_items(value: Any) -> list[tuple[str, Any]]:
+    """Return what a result holds under which name: a dict, or an object with attributes."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, Mapping):
+        return [(str(name), one) for name, one in value.items()]
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return [*value._asdict().items()]
+    if isinstance(value, (str, bytes, int, float, list, tuple, type(None), Decimal)):
+        return []
+    names = [name for name in dir(value) if not name.startswith("_")]
+    return [(name, getattr(value, name, None)) for name in names]
 
 
 def find_values(result: Result, name: str) -> Iterator[Any]:
     """Yield what may be the total or the date of a result, the best first."""
-    items = result.value.items() if isinstance(result.value, dict) else ()
+    items = find_items(result.value)
     for pattern in KEYS[name]:
-        yield from (value for key, value in items if re.search(pattern, str(key).lower()))
+        yield from (
+            value
+            for key, value in items
+            if re.search(pattern, key.lower()) and not inspect.isroutine(value)
+        )
 
 
 def find_value(result: Result, name: str) -> Any:
@@ -98,6 +144,25 @@ def find_amount(result: Result) -> Decimal | None:
     text = str(find_value(result, "total")).replace(",", "")
     match = re.search(r"-?\d+(?:\.\d+)?", text)
     return round(Decimal(match[0]), 2) if match else None
+
+
+def expect_bare(script: Script, value: Any, name: str, pattern: str) -> None:
+    """Expect a total or a date alone, without the words that stand around it."""
+    takes_all = script.search(rf"(?i){name}.*\.[*+]\??\)|['\"]\.[*+].*\\d")
+    line = takes_all or script.search(rf"['\"]{name}['\"] *:|(?i:{name}\w* *=.*(group|match))")
+    hint = f"more than the {name} was taken: put only that in brackets, and take group(1)"
+    if isinstance(value, re.Match):
+        hint = f"a match is not the {name} yet: take what is in its brackets, with group(1)"
+    elif inspect.isroutine(value):
+        hint = "a function was named and not called: write () behind it"
+    rest = MONTHS.sub("", str(value)) if name == "date" else str(value)
+    script.expect(
+        value is None or re.fullmatch(pattern, rest),
+        got=f"the {name} {value!r}",
+        expected=f"the {name} alone",
+        hint=hint,
+        line=line,
+    )
 
 
 def has_the_date(result: Result) -> bool:
@@ -115,11 +180,38 @@ def expect_no_error(script: Script, result: Result, expected: str) -> None:
 
 def expect_total(script: Script, result: Result, expected: str, hint: str) -> None:
     expect_no_error(script, result, f"the total {expected}")
+    line = script.search(r"(?i)['\"].*total.*\\") or script.search(r"(?i)re\.|total.*in|\btotal")
+    found = find_amount(result)
+    if found is None and (escaped := find_backspace(script)):
+        hint, line = BACKSPACE, escaped
+    elif found == int(Decimal(expected)):
+        hint = "the cents got lost: they stand behind the point, as \\.\\d{2}"
     script.expect(
-        find_amount(result) == Decimal(expected),
+        found == Decimal(expected) or isinstance(find_value(result, "total"), re.Match),
         got=f"the total {find_value(result, 'total')!r}",
         expected=f"the total {expected}",
         hint=hint,
+        line=line,
+    )
+    expect_bare(script, find_value(result, "total"), "total", AMOUNT)
+
+
+def find_backspace(script: Script) -> int | None:
+    """Return the line of a pattern in which \\b is no border of a word."""
+    return find_node(
+        script.source,
+        lambda node: (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and "\b" in node.value
+        ),
+    )
+
+
+def takes_key(script: Script) -> bool:
+    """Tell whether ReceiptScanner is given its key."""
+    parameters = inspect.signature(script.find("ReceiptScanner", kind="class")).parameters.values()
+    return any(
+        re.search("key|token|secret", one.name.lower()) or one.default is one.empty
+        for one in parameters
     )
 
 
@@ -163,6 +255,8 @@ def test_sends_the_photo_as_a_file(script: Script) -> None:
         hint="the API tells the kind of a picture by its name: send the name, with its extension",
         line=line,
     )
+    script.expect_no_bare_method()
+    script.expect_loads()
 
 
 @chapter
@@ -178,31 +272,43 @@ def test_keeps_the_key_secret(script: Script) -> None:
         hint="addresses end up in logs and messages: send the key in the header apikey",
         line=sent.line,
     )
+    key = find_key(request)
+    is_given = takes_key(script)
     script.expect(
-        find_key(request) == KEY,
-        got=f"the key {find_key(request)!r}" if find_key(request) else "a request without a key",
-        expected=f"the key {KEY!r}, which ReceiptScanner was given",
+        key == KEY or (key and not is_given),
+        got=f"the key {key!r}" if key else "a request without a key",
+        expected=f"the key {KEY!r}, which ReceiptScanner was given" if is_given else "a key",
         hint="the API asks for your key: send the one that ReceiptScanner was given as apikey",
         line=sent.line,
     )
     hint = "the API key was printed: it is a password, keep it out of all output"
     expected = "no key in what is printed"
-    script.expect(KEY not in script.printed, got=script.printed, expected=expected, hint=hint)
+    printed = script.find_print(re.escape(key))
+    script.expect(
+        key not in script.printed, got=script.printed, expected=expected, hint=hint, line=printed
+    )
     refusal = answer_ocr()
     refusal.status = 403
     result = scan(refusal)
     script.called += ", and the API answers 403 Forbidden"
     script.expect(
-        KEY not in f"{result.error} {result.value} {script.printed}",
+        key not in f"{result.error} {result.value} {script.printed}",
         got=f"{result} {script.printed}",
         expected="a message without the key",
         hint="the API key is in the message: messages end up in logs, keep it out",
         line=script.error_line,
     )
     with contextlib.suppress(Unusable):  # it may ask for the photo, and nobody answers
-        script.run(PHOTO)
+        script.run_with_files(PHOTO)
     for key in filter(None, map(find_key, script.web.received)):
-        script.expect(key not in script.printed, got=script.printed, expected=expected, hint=hint)
+        printed = script.find_print(re.escape(key))
+        script.expect(
+            key not in script.printed,
+            got=script.printed,
+            expected=expected,
+            hint=hint,
+            line=printed,
+        )
 
 
 @chapter
@@ -221,12 +327,12 @@ def test_checks_the_reply(script: Script) -> None:
     reply.status = 503
     result = scan(reply)
     script.called += ", and the API answers 503 Service Unavailable"
+    hint, line = script.explain_status(
+        "the status was not checked: let raise_for_status look at it before you read",
+        script.sent[-1].line,
+    )
     script.expect(
-        find_amount(result) is None,
-        got=str(result),
-        expected=expected,
-        hint="the status was not checked: let raise_for_status look at it before you read",
-        line=script.sent[-1].line,
+        find_amount(result) is None, got=str(result), expected=expected, hint=hint, line=line
     )
     failure: dict[str, Any] = {
         "IsErroredOnProcessing": True,
@@ -241,7 +347,7 @@ def test_checks_the_reply(script: Script) -> None:
             got=str(result),
             expected=expected,
             hint="the reply says IsErroredOnProcessing: ask for it before you read ParsedResults",
-            line=script.error_line,
+            line=script.error_line or script.search("ParsedResults|ParsedText"),
         )
 
 
@@ -284,12 +390,17 @@ def test_finds_the_date(script: Script) -> None:
     for text, hint in hints.items():
         result = scan(text)
         expect_no_error(script, result, "the date 03/14/2024")
+        value, line = find_value(result, "date"), script.search(r"(?i)date\b.*(re\.|\\d)|\\d.*/")
+        if value is None and (escaped := find_backspace(script)):
+            hint, line = BACKSPACE, escaped
         script.expect(
-            has_the_date(result),
-            got=f"the date {find_value(result, 'date')!r}",
+            has_the_date(result) or isinstance(value, re.Match),
+            got=f"the date {value!r}",
             expected="the date 03/14/2024",
             hint=hint,
+            line=line,
         )
+        expect_bare(script, value, "date", DATE)
 
 
 @chapter
@@ -299,26 +410,31 @@ def test_makes_nothing_up(script: Script) -> None:
     both = scan(PLAIN)
     for text in ("THANK YOU\nCOME AGAIN\n", "", HEAD, "TOTAL\t$14.35\n"):
         result = scan(text)
+        _, hint, line = script.explain(result.error) if result.error else ("", "", None)
+        if isinstance(result.error, ACCIDENTS):
+            hint = "re.search returns None where nothing fits: ask before you take its group"
+        elif result.error:
+            hint = "a receipt without a total is no accident: return None for what is not there"
         script.expect(
             not result.error,
             got=str(result),
             expected="None for what is not there",
-            hint="re.search returns None where nothing fits: ask before you take its group"
-            if isinstance(result.error, ACCIDENTS)
-            else "a receipt without a total is no accident: return None for what is not there",
-            line=script.error_line,
+            hint=hint,
+            line=line,
         )
         for name, is_there, hint in (
             ("total", "TOTAL" in text, "no TOTAL stands there: None says so, a 0 is an amount"),
             ("date", "/" in text, "no date stands there: None says so, another one is a guess"),
         ):
             value = find_value(result, name)
+            where = script.search(rf"(?i){name}\W*[:=]|['\"]{name}['\"]")
             if is_there:
                 script.expect(
-                    value == find_value(both, name),
+                    value is not None or find_value(both, name) is None,  # never is it found
                     got=f"the {name} {value!r}",
-                    expected=f"the {name} {find_value(both, name)!r}",
+                    expected=f"the {name} that stands there",
                     hint="only the other value is missing: return what was found all the same",
+                    line=where,
                 )
             else:
                 script.expect(
@@ -326,6 +442,7 @@ def test_makes_nothing_up(script: Script) -> None:
                     got=f"the {name} {value!r}",
                     expected=f"the {name} None",
                     hint=hint,
+                    line=where,
                 )
 
 
@@ -347,12 +464,14 @@ def test_returns_the_total_as_a_decimal(script: Script) -> None:
             got=f"the total {totals[-1]!r}",
             expected=f"Decimal('{amount}')",
             hint="0.1 + 0.2 is not 0.3 in floats, and no sum in texts: return a Decimal",
+            line=script.search(r"(?i)decimal\(|float\(|total.*group|return .*(total|group)"),
         )
     script.expect(
         sum(totals) == Decimal("0.30"),
         got=f"0.10 + 0.20 = {sum(totals)}",
         expected="0.10 + 0.20 = 0.30",
         hint="a Decimal made of a float keeps the float's error: make it of the text",
+        line=script.search(r"Decimal\("),
     )
 
 
@@ -387,6 +506,7 @@ def test_refuses_what_is_no_picture(script: Script) -> None:
             got=str(result),
             expected=expected,
             hint="whoever calls must learn that nothing was sent: raise an exception",
+            line=script.search(r"\bopen\(|return None|verify\("),
         )
 
 
@@ -408,11 +528,12 @@ def test_escapes_the_subtotal_trap(script: Script) -> None:
         "SUBTOTAL\t13.25\nTAX\t1.10\nAMOUNT DUE\t$14.35\nCASH\t20.00\n": "AMOUNT DUE is another "
         "name of the total: look for it where there is no TOTAL",
     }
-    is_first_escaped = find_amount(scan(HEAD + next(iter(traps)))) == Decimal("14.35")
-    begun = is_first_escaped or re.search(r"due|paid|saving", script.source, re.IGNORECASE)
-    script.require(bool(begun), "no line but TOTAL and SUBTOTAL is known")
+    is_begun = re.search(r"due|paid|saving|tax|\bsub\b", script.source, re.IGNORECASE)
     for text, hint in traps.items():
-        expect_total(script, scan(HEAD + text), "14.35", hint)
+        result = scan(HEAD + text)
+        is_escaped = find_amount(result) == Decimal("14.35")
+        script.require(bool(is_begun or is_escaped), "no line but TOTAL and SUBTOTAL is known")
+        expect_total(script, result, "14.35", hint)
 
 
 @exercise
@@ -440,16 +561,22 @@ def test_reports_an_ambiguous_date(script: Script) -> None:
                 got=f"the date {value!r}",
                 expected=f"datetime.date({date.year}, {date.month}, {date.day})",
                 hint="a text leaves open which number is the month: return a datetime.date",
+                line=script.search(r"(?i)day_first|date.*group|strptime"),
             )
             script.expect(
-                str(value) == str(date), got=f"the date {value}", expected=f"{date}", hint=hint
+                str(value) == str(date),
+                got=f"the date {value}",
+                expected=f"{date}",
+                hint=hint,
+                line=script.search(r"(?i)= .*day_first|if .*day_first|strptime|\bdate\("),
             )
-            flag = result.value.get("date_is_ambiguous")
+            flag = dict(find_items(result.value)).get("date_is_ambiguous")
             script.expect(
                 flag is is_ambiguous,
                 got=f"date_is_ambiguous: {flag!r}",
                 expected=f"date_is_ambiguous: {is_ambiguous!r}",
                 hint="both numbers can be the month: two readings" if is_ambiguous else hint,
+                line=script.search("ambiguous"),
             )
 
 
@@ -484,7 +611,7 @@ def test_draws_the_evidence(script: Script) -> None:
         hint=give_hint(run.error)
         if run.error
         else "save the marked photo under the name behind --annotate",
-        line=script.error_line,
+        line=script.error_line or script.search(r"\.save\(|annotate"),
     )
     before, after = (Image.open(path).convert("RGB") for path in ("receipt.png", marked))
     script.expect(
@@ -492,6 +619,7 @@ def test_draws_the_evidence(script: Script) -> None:
         got=f"a picture of {after.width}x{after.height} pixels",
         expected=f"{before.width}x{before.height}",
         hint="draw on the photo that was sent: the coordinates count its pixels",
+        line=script.search(r"Image\.open|resize|Image\.new"),
     )
     change = ImageChops.difference(before, after)
     hints = {
@@ -507,6 +635,7 @@ def test_draws_the_evidence(script: Script) -> None:
             got=f"{'a mark' if is_marked else 'no mark'} at the {name}, around {box}",
             expected=f"{'a mark' if should_be else 'no mark'} there",
             hint=hints[name],
+            line=script.search(r"\.(rectangle|line|polygon|ellipse)\("),
         )
 
 

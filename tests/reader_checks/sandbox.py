@@ -201,7 +201,7 @@ def expect_begins(script: Script) -> None:
 
 def describe(script: Script, state: str, error: Any) -> Outcome:
     """Return an outcome for the reader: called, got, expected, their own line, the hint."""
-    full = "".join(traceback.format_exception(error))
+    full = "".join(traceback.format_exception(error.__cause__ or error))
     if not isinstance(error, Mistake):
         got, hint, line = script.explain(error)
         expected = "an end" if isinstance(error, Stop) else ""

@@ -337,6 +337,18 @@ def test_a_script_may_import_what_lies_beside_it(worker: Worker, tmp_path: Path)
     assert "Python can't read line 1 of download_file.py" in outcome.hint
 
 
+@pytest.mark.parametrize("name", ["requests.py", "email.py", "PIL/__init__.py"])
+def test_a_file_that_hides_a_module_is_told(worker: Worker, tmp_path: Path, name: str) -> None:
+    """Python looks beside the script first; our own process has imported the real ones."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("", "utf-8")
+    (tmp_path / "notes.py").write_text("", "utf-8")  # hides nothing
+    script = f"import PIL\nURL = 'https://httpbin.org/post'\n{UPLOAD}"
+    outcome = judge(worker, tmp_path, script)
+    assert outcome.state == "unusable"
+    assert f"call {name} something else" in outcome.hint
+
+
 @pytest.mark.parametrize(
     ("script", "hint"),
     [
