@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> None:
         description="Upload a file in chunks, with progress.",
         epilog="example: streaming_upload.py video.mp4 --chunk-size 65536",
     )
-    parser.add_argument("file", nargs="?", type=Path, help="what to send (default: 5 MB)")
+    parser.add_argument("file", nargs="?", type=Path, help="default: 5 MB")
     parser.add_argument(
         "--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES", help="default: 8192"
     )
