@@ -1,7 +1,7 @@
-"""Upload many files at once: a few workers, and what became of each file as soon as it is known.
+"""Upload many files at once, with a few workers, and lose no failure.
 
-`executor.map` ends a batch with its first exception, and to submit a million files at once takes
-memory for a million. Here each file gets one result, good or bad, and few are under way.
+`executor.map` ends a batch with its first exception; to submit a million files at once
+takes memory for a million. Here each file gets one result, and few are under way.
 
 Sample run::
 
@@ -66,17 +66,18 @@ def upload_files(
 ) -> Iterator[UploadResult]:
     """Yield one result for each of `paths`, as they complete.
 
-    At most `4 * max_workers` paths are taken and not yet returned, so they may be endless.
+    At most `4 * max_workers` paths are taken and not yet returned: they may be endless.
     After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
     yielded, then comes that exception. `headers` are for an API's token.
 
     `executor` is any other concurrent.futures.Executor, as Dask's
-    `Client.get_executor(pure=False)`. It is not shut down, and ends what it was given.
-    A worker that dies costs one file; a ProcessPoolExecutor then fails all that is pending.
+    `Client.get_executor(pure=False)`; it ends what it was given, and stays open. Where a
+    worker dies, that costs one file; a ProcessPoolExecutor fails all that is pending, and
+    ends the batch.
     """
     in_flight: dict[Future[UploadResult], Path] = {}
     stopped = threading.Event()
-    sleep = time.sleep if executor else stopped.wait  # an Event can't leave its process
+    sleep = time.sleep if executor else stopped.wait  # an Event can't travel
     with ThreadPoolExecutor(max_workers) as pool:
         upload = partial(upload_single_file, url=url, headers=headers, sleep=sleep)
         try:
@@ -87,7 +88,7 @@ def upload_files(
                 yield from take_done(in_flight, timeout=0 if has_room else None)
             while in_flight:
                 yield from take_done(in_flight)
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt):  # of `paths`, or at any time
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)  # what has not begun
             yield from finish(in_flight)
@@ -101,7 +102,7 @@ def upload_files(
 def take_done(
     in_flight: dict[Future[UploadResult], Path], timeout: float | None = None
 ) -> Iterator[UploadResult]:
-    """Wait until one is done, at most `timeout` seconds; yield what is done, and forget it."""
+    """Wait for one, at most `timeout` seconds; yield and forget all that is done."""
     for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
         path = in_flight.pop(future)
         error = CancelledError() if future.cancelled() else future.exception()
@@ -122,7 +123,7 @@ def finish(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult
 
 
 class UploadResult(NamedTuple):
-    """What became of one file. `status` is the HTTP status where there was an answer."""
+    """What became of one file; `status` is None where there was no answer."""
 
     path: Path
     ok: bool
@@ -147,9 +148,9 @@ def upload_single_file(
 ) -> UploadResult:
     """Upload one file; whatever its or the network's fault, it comes back as a result.
 
-    A file over MAX_BYTES is refused. When the server says «not now», `sleep` waits for the next
-    try; where it returns True there is none. Redirected to another host, requests drops
-    Authorization but takes other headers along, and asks ~/.netrc for that host.
+    A file over MAX_BYTES is refused. When the server says «not now», `sleep` waits for
+    the next try; where it returns True there is none. Redirected to another host, requests
+    drops Authorization but takes other headers along, and asks ~/.netrc for that host.
     """
     path = Path(path)
     size, status, error = 0, None, None
@@ -181,10 +182,10 @@ def upload_single_file(
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
     """POST; when the server says «not now», wait as it asks, and longer, and try again.
 
-    Repeating this is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that the request was
-    refused, not carried out. After a timeout nobody knows whether the file was stored, so that
-    is not repeated. A part of each pause is chance, and grows: workers that all waited just as
-    long would all come back in the same instant, and all but a few be refused again.
+    That is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that the request was
+    refused. After a timeout nobody knows whether the file was stored, so there is no other
+    try. A part of each pause is chance, and grows: all that wait just as long come back in
+    the same instant, and all but a few are refused again.
     """
     response = post_on_kept_connection(url, **request)
     waited = 0.0
@@ -194,21 +195,21 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         waited += pause
         if response.status_code not in (429, 503) or waited > PATIENCE_SECONDS:
             break
-        response.close()  # the server may do so meanwhile: the next try opens another
+        response.close()  # or the server does it meanwhile
         if sleep(pause):
             break
         response = post_on_kept_connection(url, **request)
     return response
 
 
-_thread = threading.local()  # a Session is not made to be shared: each thread has its own
+_thread = threading.local()  # its Sessions, which are not made to be shared
 
 
 def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
-    """POST in this thread's Session; once more where a kept connection was dead, as curl does.
+    """POST; once more, as curl does, where a connection that was kept turns out dead.
 
-    A server closes a connection that it has kept for a while, perhaps when our request has just
-    set out. Where it rather died over a file that it had taken, a repeat may store that twice.
+    Servers close what they have kept for a while, perhaps when our request has just set
+    out. Where one rather died over a file that it had taken, a repeat may store that twice.
     """
     host = urlsplit(url).netloc
     kept = vars(_thread).pop(host, None)  # it comes back when it has served
@@ -226,10 +227,7 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
 
 
 def read_retry_after(response: requests.Response) -> float:
-    """Return the seconds that Retry-After asks for, as a number or a date (RFC 9110, 10.2.3).
-
-    That is 1 where the header is absent or garbage.
-    """
+    """Return the seconds in Retry-After, a number or a date (RFC 9110, 10.2.3); else 1."""
     header = response.headers.get("Retry-After", "").strip()
     if header.isdecimal():
         return float(header)
@@ -290,7 +288,7 @@ def read_message(response: requests.Response) -> str:
 
 
 def explain(error: OSError | ValueError, size: int) -> str:
-    """Return why a file was not uploaded, without the address: it may hold a password."""
+    """Return why a file was not uploaded, without the address and its password."""
     text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, requests.HTTPError):  # that text is ours
         return text
@@ -301,14 +299,14 @@ def explain(error: OSError | ValueError, size: int) -> str:
 
 
 def find_files(names: Iterable[str]) -> list[Path]:
-    """Return the files that names, folders and patterns stand for (Windows expands no *)."""
+    """Return what names, folders and patterns stand for (Windows expands no *)."""
     files: list[Path] = []
     for name in names:
         # What exists is no pattern, even when it is called photo[1].jpg.
         pattern = f"{glob.escape(name)}/*" if os.path.lexists(name) else name
         found = sorted(glob.glob(pattern, recursive=True))
-        found = [path for path in found if not os.path.isdir(path)]  # noqa: PTH112 - never raises
-        files += map(Path, found or [name])
+        found = [path for path in found if not os.path.isdir(path)]  # noqa: PTH112
+        files += map(Path, found or [name])  # Path.is_dir() may raise
     return files
 
 
@@ -346,7 +344,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
 def show_count(number: int, total: int) -> None:
-    """Print `3 of 12` in place where a terminal shows it; elsewhere each result has its line."""
+    """Print `3 of 12` in place on a terminal; elsewhere each result has its line."""
     if sys.stderr and sys.stderr.isatty():
         print(f"{number} of {total}", end="\r", file=sys.stderr, flush=True)
 
@@ -354,7 +352,7 @@ def show_count(number: int, total: int) -> None:
 def upload_and_report(
     names: list[str], url: str, max_workers: int, arguments: list[str]
 ) -> int | str:
-    """Upload what was named, print each result and a summary; return what to exit with."""
+    """Upload what was named, print each result and a summary; return the exit code."""
     paths: list[Path] = []
     results: list[UploadResult] = []
     is_stopped = True
@@ -392,12 +390,13 @@ def name_launcher(arguments: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Upload many files at once. Where the server asks for a pause (429, 503), "
-        "make one. Ctrl-C waits for what is under way.",
+        description="Upload many files at once, and pause where the server asks for it. "
+        "Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE | FOLDER | GLOB", help="default: samples")
-    parser.add_argument("--workers", type=int, default=3, metavar="N", help="at once (default: 3)")
+    names = "FILE | FOLDER | GLOB"
+    parser.add_argument("files", nargs="*", metavar=names, help="default: samples")
+    parser.add_argument("--workers", type=int, default=3, help="at once (default: 3)")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     if args.workers < 1:
@@ -405,7 +404,7 @@ def main(argv: list[str] | None = None) -> None:
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     given = sys.argv[1:] if argv is None else argv
     rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     with suppress(BrokenPipeError):
         sys.exit(upload_and_report(args.files or [str(SAMPLES)], url, args.workers, rest))
