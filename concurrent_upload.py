@@ -195,7 +195,7 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         waited += pause
         if response.status_code not in (429, 503) or waited > PATIENCE_SECONDS:
             break
-        response.close()  # or the server does it meanwhile
+        response.close()  # the next try comes over a new connection
         if sleep(pause):
             break
         response = post_on_kept_connection(url, **request)

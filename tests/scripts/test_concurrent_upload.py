@@ -163,6 +163,9 @@ class InlineExecutor(Executor):
         future: Future[Any] = Future()
         if self.lasts >= 0:
             future.set_result(fn(*args, **kwargs))
+        elif isinstance(self.error, CancelledError):  # as Dask does when its workers are gone
+            future.cancel()
+            future.set_running_or_notify_cancel()
         elif self.error:
             future.set_exception(self.error)
         else:
