@@ -1,4 +1,4 @@
-"""Upload a profile picture: check what it really is, send a clean copy under a safe name.
+"""Upload a profile picture: see what it really is, send a clean copy by a safe name.
 
 Sample run::
 
@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import requests
-from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngInfo
 
 UPLOAD_URL = "https://httpbin.org/post"
 TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
@@ -54,9 +56,9 @@ class PreparedPicture(NamedTuple):
 class ProfilePictureUploader:
     """Checks, cleans and uploads profile pictures.
 
-    `max_bytes` caps the file given, `max_pixels` the decoded picture: a PNG of 24 KB can hold
-    200 megapixels. What takes more memory may have fewer of them (WebP 20, see `find_cap`).
-    `keep_original` sends the bytes as they are: GPS position, trailing bytes and all.
+    `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may be one
+    of 200 megapixels. Where decoding takes more memory, fewer are let in: see `find_cap`.
+    `keep_original` sends the bytes as they are, GPS position, trailing bytes and all.
     `headers` are for an API's token.
     """
 
@@ -73,8 +75,8 @@ class ProfilePictureUploader:
     ) -> requests.Response:
         """Send a picture, or what `prepare` made of it, with form fields (RFC 7578).
 
-        Redirected to another host, requests drops Authorization but takes other headers along,
-        and asks ~/.netrc for that host. Raises InvalidPicture before anything is sent,
+        Redirected to another host, requests drops Authorization but takes other headers
+        along, and asks ~/.netrc for that host. Raises InvalidPicture before it sends,
         requests.HTTPError for a status that is no 2xx, else requests.RequestException.
         """
         picture = path if isinstance(path, PreparedPicture) else self.prepare(path)
@@ -93,10 +95,10 @@ class ProfilePictureUploader:
     def prepare(self, path: PictureFile) -> PreparedPicture:
         """Return what will be sent: the first frame re-encoded, upright, without EXIF.
 
-        Whatever else hides in the file (a position, a script behind the picture) is gone; the
-        colour profile stays. Raises InvalidPicture.
+        Whatever else hides in the file, a position, a script behind the picture, is gone;
+        the colour profile stays. Raises InvalidPicture.
         """
-        data = read_file(path, self.max_bytes)  # once: what is sent is what was checked
+        data = read_file(path, self.max_bytes)  # once: what is checked is what is sent
         media_type = detect_media_type(data)
         picture, options, changes = decode_picture(data, media_type, self.max_pixels)
         if self.keep_original:
@@ -107,9 +109,9 @@ class ProfilePictureUploader:
         return PreparedPicture(data, filename, media_type, changes)
 
     def validate(self, path: PictureFile) -> str:
-        """Return the media type that the bytes show; raises InvalidPicture, and only that.
+        """Return the media type that the bytes show; raises InvalidPicture, nothing else.
 
-        One gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
+        A gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
         """
         data = read_file(path, self.max_bytes)
         media_type = detect_media_type(data)
@@ -118,7 +120,7 @@ class ProfilePictureUploader:
 
 
 def read_file(path: PictureFile, max_bytes: int) -> bytes:
-    """Return the bytes of a file, an open one from its start, if they keep to the cap."""
+    """Return the bytes of a file, an open one from its start, if it keeps to the cap."""
     try:
         if not isinstance(path, str | Path):
             with suppress(OSError):  # a stream can't, and needn't
@@ -129,7 +131,7 @@ def read_file(path: PictureFile, max_bytes: int) -> bytes:
         else:
             with open(path, "rb") as file:
                 data = file.read(max_bytes + 1)
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: gzip.open
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # two from gzip.open
         raise InvalidPicture(f"can't be read ({error})") from error
     if not 0 < len(data) <= max_bytes:
         raise InvalidPicture(f"over {max_bytes:,} bytes" if data else "empty")
@@ -138,13 +140,13 @@ def read_file(path: PictureFile, max_bytes: int) -> bytes:
 
 def detect_media_type(data: bytes) -> str:
     """Return the media type that the magic bytes announce; only four are accepted."""
-    if data.startswith(b"\xff\xd8\xff"):  # ISO/IEC 10918-1: start of image, next marker
+    if data.startswith(b"\xff\xd8\xff"):  # ISO/IEC 10918-1: start, next marker
         return "image/jpeg"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):  # W3C PNG, 5.2: its \r\n betrays text mode
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):  # W3C PNG, 5.2: \r\n betrays text mode
         return "image/png"
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "image/gif"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # RIFF alone may be WAV or AVI
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # else WAV or AVI
         return "image/webp"
     if data[4:8] == b"ftyp":  # ISO/IEC 14496-12: then brands, of a video, too
         for brand, name in BRANDS.items():
@@ -156,17 +158,19 @@ def detect_media_type(data: bytes) -> str:
 def decode_picture(
     data: bytes, media_type: str, max_pixels: int
 ) -> tuple[Image.Image, dict[str, Any], list[str]]:
-    """Return the first frame upright, how to save it, and how it differs from the file."""
+    """Return the first frame upright, options to save it, and what has changed."""
     cap = max_pixels
+    kind = media_type.removeprefix("image/")
     try:
-        picture = Image.open(io.BytesIO(data), formats=[media_type.removeprefix("image/")])
-        cap = find_cap(picture, data, max_pixels)
+        picture = Image.open(io.BytesIO(data), formats=[kind])
+        options = find_options(picture, data, media_type)
+        cap = find_cap(picture, max_pixels, options.get("lossless", False))
         if picture.width * picture.height > cap:
             raise Image.DecompressionBombError
         picture.load()  # verify() lets half a JPEG pass
         changes = list_changes(picture, data, media_type)
-        options = find_options(picture, data, media_type)
-        picture.info = {key: picture.info[key] for key in picture.info if key == "transparency"}
+        kept = {"transparency"} & picture.info.keys()
+        picture.info = {key: picture.info[key] for key in kept}
         upright = ImageOps.exif_transpose(picture)
     except Exception as error:  # on damaged data Pillow raises nearly anything
         is_huge = isinstance(error, Image.DecompressionBombError)
@@ -176,19 +180,15 @@ def decode_picture(
     return upright, options, changes
 
 
-def find_cap(picture: Image.Image, data: bytes, max_pixels: int) -> int:
-    """Return how many pixels may be decoded and encoded again, so that 400 MB are enough."""
+def find_cap(picture: Image.Image, max_pixels: int, is_lossless: bool) -> int:
+    """Return how many pixels may be decoded and encoded again: 400 MB must do for all."""
+    cap = max_pixels
     if picture.format == "WEBP":
-        is_plain = picture.mode == "RGB" and not is_lossless(data)
-        return min(max_pixels, 20_000_000 if is_plain else 10_000_000)
-    if isinstance(picture, JpegImagePlugin.JpegImageFile) and "progressive" in picture.info:
-        return min(max_pixels, MAX_JPEG_SAMPLES // picture.layers)
-    return max_pixels
-
-
-def is_lossless(webp: bytes) -> bool:
-    """Tell whether the first frame is VP8L, which is lossless, or VP8."""
-    return b"VP8L" in webp.partition(b"VP8 ")[0]
+        cap = 10_000_000 if is_lossless or picture.mode == "RGBA" else 20_000_000
+    elif isinstance(picture, JpegImageFile) and "progressive" in picture.info:
+        samples = [across * down for _, across, down, _ in picture.layer]
+        cap = MAX_JPEG_SAMPLES * samples[0] // sum(samples)
+    return min(cap, max_pixels)
 
 
 def list_changes(picture: Image.Image, data: bytes, media_type: str) -> list[str]:
@@ -196,12 +196,12 @@ def list_changes(picture: Image.Image, data: bytes, media_type: str) -> list[str
     exif = picture.getexif()
     behind = data[find_end(data, media_type) :]
     is_video = b"ftyp" in behind
-    is_animated = getattr(picture, "is_animated", False) and media_type != "image/jpeg"
+    is_animated = getattr(picture, "is_animated", False)
     has_16_bits = media_type == "image/png" and data[24] == 16
     facts = {
         "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
         "turned upright": exif.get(ExifTags.Base.Orientation) in range(2, 9),
-        "kept the first frame only": is_animated,
+        "kept the first frame only": is_animated and media_type != "image/jpeg",
         "removed a video behind the picture": is_video,
         f"removed {len(behind):,} bytes behind the picture": behind and not is_video,
         "reduced 16 bits to 8": has_16_bits and picture.mode != "I;16",
@@ -210,29 +210,28 @@ def list_changes(picture: Image.Image, data: bytes, media_type: str) -> list[str
 
 
 def find_end(data: bytes, media_type: str) -> int:
-    """Return where the picture ends; a phone may put a second one or a video behind it."""
+    """Return where the picture ends; phones put a second one or a video behind it."""
     if media_type == "image/webp":
         return 8 + int.from_bytes(data[4:8], "little")
-    mark = END_MARKS[media_type]
+    file = io.BytesIO(data)
     if media_type == "image/jpeg":
-        file = io.BytesIO(data)
-        JpegImagePlugin.JpegImageFile(file)  # reads the header, which may hold a small JPEG
-        end = data.find(mark, file.tell())
-    else:
-        end = data.rfind(mark)
+        JpegImageFile(file)  # reads the header, which may hold a small JPEG
+    mark = END_MARKS[media_type]
+    find = data.rfind if media_type == "image/gif" else data.find
+    end = find(mark, file.tell())
     return end + len(mark) if end >= 0 else len(data)
 
 
 def find_options(picture: Image.Image, data: bytes, media_type: str) -> dict[str, Any]:
     """Return the options for `save` that keep what can be kept."""
     options: dict[str, Any] = {"icc_profile": picture.info.get("icc_profile")}
-    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+    if isinstance(picture, JpegImageFile):
         options |= find_jpeg_options(picture, find_end(data, media_type))
     if media_type == "image/webp":
-        options["quality"] = 90
-        options["lossless"] = options["exact"] = is_lossless(data)
+        is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # the first frame's kind
+        options |= {"lossless": is_lossless, "exact": is_lossless, "quality": 90}
     if media_type == "image/png":
-        options["pnginfo"] = colours = PngImagePlugin.PngInfo()
+        options["pnginfo"] = colours = PngInfo()
         for name, size in COLOUR_CHUNKS.items():
             _, found, content = data.partition(size.to_bytes(4, "big") + name)
             if found:
@@ -240,22 +239,26 @@ def find_options(picture: Image.Image, data: bytes, media_type: str) -> dict[str
     return options
 
 
-def find_jpeg_options(picture: JpegImagePlugin.JpegImageFile, size: int) -> dict[str, Any]:
-    """Return how a JPEG was encoded; with a quality of ours many files would grow."""
-    tables = [picture.quantization.get(layer[3], [1] * 64) for layer in picture.layer]
-    (_, high, wide, _), (_, low, narrow, _) = picture.layer[0], picture.layer[-1]
-    sampling = high // low, wide // narrow
+def find_jpeg_options(picture: JpegImageFile, size: int) -> dict[str, Any]:
+    """Return how a JPEG was made; at a quality of our own many would grow."""
+    tables = [picture.quantization[number] for _, _, _, number in picture.layer]
+    _, across, down, _ = picture.layer[0]  # the brightness
+    _, less_across, less_down, _ = picture.layer[-1]  # a colour
+    sampling = across // less_across, down // less_down
     if picture.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
-        # Rows become columns in the picture, and so in a table's 8x8 values.
-        tables = [[table[8 * y + x] for x in range(8) for y in range(8)] for table in tables]
+        # Rows become columns, in the picture and in a table's 8x8 values.
+        order = [8 * y + x for x in range(8) for y in range(8)]
+        tables = [[table[place] for place in order] for table in tables]
         sampling = sampling[1], sampling[0]
+    if picture.mode == "CMYK":
+        tables = tables[:1]  # the others may be for colours that Pillow can't write
     pixels = picture.width * picture.height
     fits = size <= pixels and pixels * picture.layers <= MAX_JPEG_SAMPLES
     return {
-        "qtables": tables[:1] if picture.mode == "CMYK" else tables,  # it may have been YCCK
+        "qtables": tables,
         "subsampling": SUBSAMPLINGS.get(sampling, "4:4:4"),
         "progressive": fits and "progressive" in picture.info,
-        "optimize": fits,  # Pillow's buffer for it has 2 bytes a pixel
+        "optimize": fits,  # Pillow's buffer for both has 2 bytes a pixel
     }
 
 
@@ -270,25 +273,25 @@ def encode_picture(picture: Image.Image, media_type: str, options: dict[str, Any
 
 
 def find_name(file: object) -> str:
-    """Return the name of a path or an open file; of an upload the one that its sender gave."""
+    """Return the name of a path or an open file; of an upload, the one its sender gave."""
     names = (file, getattr(file, "filename", None), getattr(file, "name", None))
     return next((name for name in names if isinstance(name, str)), "")
 
 
 def safe_filename(name: str, media_type: str) -> str:
-    """Return the stem of `name` made safe on every system, with the media type's extension.
+    """Return the stem of `name` made safe on every system, and the type's extension.
 
-    One dot, NFC, at most 255 bytes of UTF-8; nothing that a path, a shell listing or Windows
-    would take for something else; never empty.
+    One dot, NFC, at most 255 bytes of UTF-8; nothing that a path, a shell listing or
+    Windows would take for something else; never empty.
     """
     base = re.split(r"[/\\]", name)[-1]
     stem = base.rpartition(".")[0] or base
     letters = []
     for letter in stem:
-        category = unicodedata.category(letter)  # C*: control, format, surrogate, unassigned
+        category = unicodedata.category(letter)
         if category[0] == "Z":
             letters.append(" ")
-        elif category[0] != "C":
+        elif category[0] != "C":  # control, format, surrogate, unassigned
             letters.append("_" if letter in '.<>:"|?*' else letter)
     stem = unicodedata.normalize("NFC", "".join(letters)).lstrip(".-~ ")
     room = MAX_NAME_BYTES - len(EXTENSIONS[media_type])
@@ -361,12 +364,12 @@ ADVICE = {  # by status, or by its first digit
 }
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 END_MARKS = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND\xaeB`\x82", "image/gif": b"\0;"}
-RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
-BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
+BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif1": "HEIC"}
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-MAX_JPEG_SAMPLES = 90_000_000  # of all colours, where the codec holds all of them at once
-SUBSAMPLINGS = {(2, 1): "4:2:2", (2, 2): "4:2:0"}  # what Pillow can write besides 4:4:4
-COLOUR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32}  # W3C PNG, 11.3.2; with their sizes
+MAX_JPEG_SAMPLES = 90_000_000  # where all are held at once: progressive, optimized
+SUBSAMPLINGS = {(2, 1): "4:2:2", (2, 2): "4:2:0"}  # Pillow writes no others but 4:4:4
+COLOUR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32}  # W3C PNG, 11.3.2; and their sizes
 
 # --- the command line ---
 
