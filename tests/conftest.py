@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,13 @@ pytest_plugins = ["reader_checks.mine"]  # not installed, pytest doesn't know it
 SAMPLES = ROOT / "samples"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: a server that is down
 PROGRESS = re.compile(r" *\d+ %.*|waiting for the answer")
+# A process that Ctrl-C stops even where the tests run in a background that ignores it.
+STOPPABLE_PYTHON = (
+    sys.executable,
+    "-c",
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')",
+)
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -49,6 +58,15 @@ def no_network() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # each process would compile anew
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """Let Hypothesis keep nothing in the reader's folder, where a test has imported it."""
+    if hypothesis := sys.modules.get("hypothesis"):
+        folder = tempfile.mkdtemp(prefix="hypothesis-")
+        hypothesis.configuration.set_hypothesis_home_dir(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT, RunScript
+from conftest import NOWHERE, ROOT
 from conftest import check_error as check_error_of
 from conftest import run_main as run_main_of
 from hypothesis import example, given, settings
@@ -1251,18 +1251,3 @@ def test_takes_another_type_with_expect(
 ) -> None:
     assert run_main(capsys, f"{server.url}/json", "--expect", "application/json")[0] == 0
     assert find_names(folder) == ["json"]
-
-
-def test_help_stands_a_percent_sign_in_the_address(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPBIN_URL", "http://127.0.0.1/100%d")
-    assert run_main(capsys, "-h")[0] == 0
-
-
-@pytest.mark.slow
-def test_runs_as_a_process_without_arguments(run_script: RunScript, tmp_path: Path) -> None:
-    result = run_script("download_file.py")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "saved image.jpeg: 35,588 bytes\n"
-    assert (tmp_path / "image.jpeg").stat().st_size == 35_588

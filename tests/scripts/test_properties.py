@@ -6,13 +6,11 @@ run, so that nothing here depends on chance; `fuzz.py` is the one that goes on s
 
 from __future__ import annotations
 
-import atexit
 import datetime
 import gzip
 import hashlib
 import itertools
 import queue
-import shutil
 import socket
 import socketserver
 import tempfile
@@ -26,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from hypothesis import Phase, configuration, example, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from test_profile_picture_uploader import check_name
 
@@ -36,12 +34,8 @@ from receipt_scanner import FIRST_DATE, Receipt, parse_receipt
 from streaming_upload import MultipartFileReader, ProgressFileReader
 
 pytestmark = pytest.mark.slow
-# No deadline: a loaded machine is slow. Nothing that Hypothesis keeps goes to the reader's folder.
 settings.register_profile("chapter", deadline=None, derandomize=True, database=None)
-settings.load_profile("chapter")
-HYPOTHESIS_HOME = tempfile.mkdtemp(prefix="hypothesis-")
-configuration.set_hypothesis_home_dir(HYPOTHESIS_HOME)
-atexit.register(shutil.rmtree, HYPOTHESIS_HOME, ignore_errors=True)
+settings.load_profile("chapter")  # no deadline: a loaded machine is slow
 
 TODAY = datetime.date(2026, 3, 14)
 LINE = st.text(st.characters(), max_size=20)  # any characters, lone surrogates too
@@ -358,89 +352,4 @@ def test_a_download_is_whole_or_absent_wherever_it_breaks(
         got = target.read_bytes()
         if cut is None or got != OLD:
             assert got == PICTURE[:length], f"saved {len(got):,} bytes that are not the file's"
-        assert [path.name for path in Path(folder).iterdir()] == ["photo.jpg"], "something is left"
-
-
-class UnsteadyFile:
-    """A file on a server that breaks off and does what else `faults` say; then it recovers."""
-
-    def __init__(self, length: int, faults: list[tuple[str, float]]) -> None:
-        self.body = self.sent = PICTURE[:length]
-        self.version = 1
-        self.faults = iter(faults)
-
-    def answer(self, headers: dict[str, str]) -> Iterator[bytes]:
-        """Yield the reply to a GET, up to where it breaks off (RFC 9110, 13.1.5 and 14)."""
-        fault, cut = next(self.faults, ("", 1))
-        if fault.startswith("change"):
-            self.version += 1
-            self.body = make_picture(len(self.body) * 3 // 4 + 4, self.version)
-        etag = f'"version-{self.version}"'
-        start = int(headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        if "ignore If-Range" not in fault and headers.get("If-Range") != etag:
-            start = 0
-        self.sent, end = self.body, len(self.body)
-        if fault == "ignore Range":
-            start = 0
-        elif fault == "half of the rest" and start:
-            end = (start + end + 1) // 2
-        elif fault == "another file without a version":
-            start, self.sent, etag = 0, make_picture(end, 99), ""
-        lines = ["200 OK", "Content-Type: image/jpeg", f"Content-Length: {end - start}"]
-        lines += [f"ETag: {etag}"] if etag else []
-        if start:
-            lines[0] = "206 Partial Content"
-            lines.append(f"Content-Range: bytes {start}-{end - 1}/{len(self.body)}")
-        if start >= end:
-            lines = ["416 Range Not Satisfiable"]
-        reply = "\r\n".join([f"HTTP/1.1 {lines[0]}", *lines[1:], "\r\n"]).encode()
-        reply += self.sent[start:end]
-        yield reply[: int(cut * len(reply))]
-
-
-def make_picture(length: int, version: int) -> bytes:
-    """Return bytes that begin as a JPEG does."""
-    return PICTURE[:3] + hashlib.shake_128(b"%d" % version).digest(length - 3)
-
-
-FAULTS = [
-    "",
-    "",
-    "",
-    "ignore Range",
-    "half of the rest",
-    "change",
-    "change and ignore If-Range",
-    "another file without a version",
-]
-
-
-@given(
-    length=st.sampled_from([513, 5000, 9000]),
-    # Shares that leave a part, most often: otherwise there is nothing to resume.
-    faults=st.lists(
-        st.tuples(st.sampled_from(FAULTS), st.sampled_from([0.5, 0.7, 0.9, 1.0]) | CUTS),
-        min_size=1,
-        max_size=5,
-    ),
-    chunk_size=st.integers(50, 600),
-)
-@example(length=5000, faults=[("", 0.5), ("half of the rest", 1.0)], chunk_size=100)
-@example(length=5000, faults=[("", 0.9), ("change and ignore If-Range", 1.0)], chunk_size=100)
-@settings(max_examples=70)
-def test_resume_brings_the_file_after_any_sequence_of_faults(
-    wire: Wire, length: int, faults: list[tuple[str, float]], chunk_size: int
-) -> None:
-    file = UnsteadyFile(length, faults)
-    wire.answer = file.answer
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "photo.jpg")
-        target.write_bytes(OLD)
-        for _ in range(len(faults) + 1):  # a call that fails costs at least one fault
-            assert target.read_bytes() == OLD, "the old file stands until the new one is whole"
-            with suppress(IncompleteDownload, ContentTypeMismatch, requests.ConnectionError):
-                download_file(wire.url, target, "image/", chunk_size, resume=True)
-                break
-        got = target.read_bytes()
-        assert got == file.sent, f"saved {len(got):,} bytes that are not the file's {length:,}"
         assert [path.name for path in Path(folder).iterdir()] == ["photo.jpg"], "something is left"

@@ -10,7 +10,7 @@ socket loop is the limit. What isn't installed is skipped.
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#     "requests>=2.32,<3",
+#     "requests>=2.32.4,<3",
 #     "Pillow>=11.3,<14",
 #     "requests-toolbelt>=1,<2",
 #     "httpx>=0.28,<1",
@@ -225,7 +225,7 @@ def upload_ours(url: str, path: str, chunk_size: int, multipart: bool = False) -
 
 
 def download_ours(url: str, path: str, chunk_size: int = download_file.CHUNK_BYTES) -> None:
-    show = download_file.print_progress
+    show = download_file.ProgressLine().show
     download_file.download_file(url, path, chunk_size=chunk_size, on_progress=show)
 
 
