@@ -953,12 +953,6 @@ def test_a_wrong_number_of_workers_is_wrong_usage(workers: str) -> None:
     assert stopped.value.code == 2
 
 
-def test_an_address_with_a_percent_sign_needs_no_care(run_script: RunScript) -> None:
-    result = run_script("concurrent_upload.py", "-h", env={"HTTPBIN_URL": "http://x/100%?"})
-    assert result.returncode == 0, result.stderr
-    assert result.stdout
-
-
 @posix_only
 def test_a_terminal_shows_how_far_the_batch_is(uploads: Uploads, tmp_path: Path) -> None:
     paths = write_files(tmp_path, 12)
