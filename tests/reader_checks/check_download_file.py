@@ -44,6 +44,10 @@ def download(
     result = script.attempt(function, URL, name, **options)
     if isinstance(result.error, AttributeError) and "'str' object" in str(result.error):
         return script.attempt(function, URL, script.folder / name, **options)  # it takes a Path
+    if isinstance(result.error, requests.exceptions.MissingSchema) and name in str(result.error):
+        got, _, line = script.explain(result.error)
+        hint = "the file's name was taken for the URL: the URL comes first, then the path"
+        raise Unusable(script.called, got, "a saved file, no exception", hint, line)
     return result
 
 
@@ -60,6 +64,10 @@ def explain_refusal(script: Script, hint: str = REFUSED) -> str:
     """Return why a picture may have been refused."""
     if script.search(r"prefix\w*\.startswith\("):
         return TURNED_ROUND
+    if script.search(r"request\.headers"):
+        return "request.headers are those that were sent: ask response.headers"
+    if not script.search(r"(?i)['\"]content-type['\"]") and script.search(r"\bheaders\b"):
+        return "the header is called Content-Type: look at the name letter by letter"
     called, line = script.called, script.error_line
     page = download(script, PAGE)
     script.called, script.error_line = called, line
@@ -137,6 +145,7 @@ def test_saves_a_picture_in_binary_mode(script: Script) -> None:
         got="no request",
         expected="a picture, saved",
         hint="nothing was downloaded when the script ran: call download_file at its end",
+        line=script.search("def download_file"),
     )
     saved = [path for path in script.folder.rglob("*") if path.is_file() and path != script.path]
     script.expect(
@@ -169,12 +178,19 @@ def test_saves_what_came_byte_for_byte(script: Script) -> None:
         hint = "'wb' empties the file for each chunk: open it once, before the loop"
     elif read(script) and BODY.endswith(read(script) or b""):
         hint = "only the last chunk was written: write each one, in the loop"
+    elif read(script) and BODY.startswith(read(script) or b""):
+        hint = "only the beginning was saved: the loop ends too early"
+    elif read(script) is None and find_writing(script):
+        hint = f"it was saved under another name than {NAME}: open output_path, as it was given"
+    where = script.search(r"\.write\(") if "chunk was" in hint else None
+    if "too early" in hint:
+        where = script.search(r"^ +(break|return)\b")
     script.expect(
         read(script) == BODY,
         got=describe_saved(script),
         expected=f"{NAME} with the same {len(BODY):,} bytes that came",
         hint=hint,
-        line=script.search(r"\.write\(") if "last chunk" in hint else find_writing(script),
+        line=where or find_writing(script),
     )
     download(script, Reply(BODY, headers=JPEG))
     script.expect(
@@ -202,7 +218,9 @@ def test_raises_content_type_mismatch(script: Script) -> None:
         result = download(script, Reply(PAGE.body, headers=headers))
         line = script.error_line or script.search("(?i)content[-_]type") or find_request(script)
         if result.error and not is_a(result.error, "ContentTypeMismatch"):
-            if not script.has("ContentTypeMismatch") or re.match("raise", script.show_line(line)):
+            if not script.has("ContentTypeMismatch") or re.match(
+                "raise|assert", script.show_line(line)
+            ):
                 hint = "this is another exception: raise the chapter's own ContentTypeMismatch"
             elif media_type:
                 _, hint, line = script.explain(result.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import io
@@ -15,7 +16,7 @@ from typing import Any
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from reader_checks.hints import shorten
+from reader_checks.hints import shorten, shorten_text
 from reader_checks.script import (
     Mistake,
     Patch,
@@ -26,6 +27,7 @@ from reader_checks.script import (
     exercise,
     find_usual_value,
 )
+from reader_checks.source import find_node
 from reader_checks.web import (
     Part,
     Received,
@@ -111,7 +113,7 @@ def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:
             if result.error and is_first and "upload" in method.lower():
                 got, hint, line = script.explain(result.error)
                 if is_own_refusal(script, result.error):
-                    hint = explain_refusal(script, line)
+                    hint, line = find_refusal(script, method, kind("me.jpg"), line)
                 problem = Unusable(script.called, got, expected, hint, line)
     raise problem
 
@@ -121,18 +123,47 @@ def is_own_refusal(script: Script, error: BaseException) -> bool:
     return bool(re.match(r"raise\b", script.show_line(script.find_error_line(error))))
 
 
-def explain_refusal(script: Script, line: int | None) -> str:
-    """Return why a good and small picture may have been refused."""
-    around = " ".join(
-        script.show_line(number) for number in range((line or 2) - 2, (line or 2) + 1)
-    )
-    if ABOUT_SIZE.search(around):
-        return "a small picture was refused as too large: look at the comparison with the cap"
-    if script.search(r"== *b['\"]") and not script.search(r"\[:?\d*:\d+\] *== *b|read\(3\)"):
-        return "more bytes than the signature were compared: ask if they start with it"
+def find_refusal(
+    script: Script, method: str, path: str | Path, line: int | None
+) -> tuple[str, int | None]:
+    """Return why a good picture was refused, and the line; `line` is where it was raised."""
+    called = script.called
+    said_no = script.trace_no(lambda: call(script, method, path))
+    script.called = called
+    is_final = not script.find_condition(said_no)
+    return explain_refusal(script, line if said_no is None or is_final else said_no)
+
+
+def explain_refusal(script: Script, line: int | None) -> tuple[str, int | None]:
+    """Return why a good and small picture may have been refused, and the line."""
+    condition = script.find_condition(line)
+    if ABOUT_SIZE.search(script.show_line(condition)):
+        hint = "a small picture was refused as too large: look at the comparison with the cap"
+        return hint, condition
+    if raw := script.search(r"\b(rb|br)['\"].*\\x"):
+        return "with r before the quotes a \\x is four letters and no byte: write b only", raw
+    if short := script.search(r"\.read\([12]\)"):
+        return "too little was read: the signature of a JPEG has three bytes, a PNG's eight", short
+    equal = script.search(r"== *b['\"]")
+    if equal and not script.search(r"\[:?\d*:\d+\] *== *b|read\(3\)"):
+        return "more bytes than the signature were compared: ask if they start with it", equal
+    if lost := find_lost_text(script):
+        return "a text alone returns nothing: write return before it", lost
     if script.search(r"splitext|\.suffix|endswith|mimetypes|imghdr"):
-        return "a good picture was refused: let the first bytes decide, and not the name"
-    return "a good picture was refused: compare its first bytes with both signatures"
+        return "a good picture was refused: let the first bytes decide, and not the name", line
+    return "a good picture was refused: compare its first bytes with both signatures", line
+
+
+def find_lost_text(script: Script) -> int | None:
+    """Return the line of an if in which a text stands alone."""
+    return find_node(
+        script.source,
+        lambda node: (
+            isinstance(node, ast.If)
+            and isinstance(node.body[-1], ast.Expr)
+            and isinstance(node.body[-1].value, ast.Constant)
+        ),
+    )
 
 
 def upload(script: Script, name: str, **options: object) -> Result:
@@ -202,13 +233,12 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
     for name in ("me.jpg", "me.png"):
         given = script.make_file(name).read_bytes()
         result = upload(script, name)
-        script.expect(
-            script.web.received,
-            got=str(result) if result.error else "nothing was sent",
-            expected="one POST with the picture",
-            hint=explain_refusal(script, script.error_line),
-            line=script.error_line or find_checking(script),
-        )
+        if not script.web.received:
+            got, called, line = str(result), script.called, script.error_line
+            method, to_path = find_upload(script)
+            hint, line = find_refusal(script, method, to_path(name), line)
+            script.called = called
+            script.fail(got, "one POST with the picture", hint, line or find_checking(script))
         line = script.sent[0].line
         received, parts = script.web.received[0], files_sent(script)
         script.expect(
@@ -243,15 +273,19 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
         )
         script.expect(
             parts[0].media_type == kind,
-            got=f"the media type {parts[0].media_type}",
+            got=f"the media type {shorten_text(str(parts[0].media_type), 60)}",
             expected=f"the media type {kind}",
-            hint="the media type is misspelt, or another picture's: each signature has its own",
+            hint="a function was named and not called: write () behind it"
+            if "<bound method" in str(parts[0].media_type)
+            else "the media type is misspelt, or another picture's: each signature has its own",
             line=line,
         )
+    script.make_file("page.jpg", WEB_PAGE)
+    looks_into_files = is_refused(script, "page.jpg")
     script.make_file("ME.JPG")
     result = upload(script, "ME.JPG")
     script.expect(
-        script.web.received,
+        script.web.received or not looks_into_files,
         got=str(result) if result.error else "nothing was sent",
         expected="one POST with the picture",
         hint="cameras write .JPG: let the first bytes decide, or compare in lower case",
@@ -314,11 +348,14 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     with script.measure_memory() as memory:
         upload(script, "large.jpg")
     was_sent = bool(script.web.received)
+    hint = "60 MB were let in: refuse what is over a cap of a few MB"
+    if letters := script.search(r"len\((path|file\w*|name|picture|photo)\)"):
+        hint, line = "len() counts the letters of a path: ask os.path.getsize()", letters
     script.expect(
         not was_sent or is_refused(script, "large.jpg"),
         got="it was let in",
         expected=f"a refusal: the file has {LARGE_BYTES:,} bytes",
-        hint="nothing limits the size: refuse what is over a cap, such as 5 MB",
+        hint=hint,
         line=line or find_checking(script),
     )
     script.expect(

@@ -15,8 +15,8 @@ from typing import Any
 
 import requests
 
-from reader_checks.hints import describe_error
-from reader_checks.script import Run, Script, Unusable, chapter, exercise
+from reader_checks.hints import describe_error, shorten
+from reader_checks.script import Mistake, Run, Script, Unusable, chapter, exercise
 from reader_checks.web import Reply, answer_as_httpbin
 
 MEGABYTE = 1_000_000
@@ -76,8 +76,17 @@ def read_chunks(
         else:
             chunks = iter(reader)
         for chunk in itertools.islice(chunks, limit):
+            script.expect(
+                isinstance(chunk, bytes) or any(opened.is_text for opened in script.opened),
+                got=f"the chunk {shorten(chunk, 60)}",
+                expected="bytes",
+                hint="the chunks are no bytes: yield what read() returns, as it is",
+                line=script.search(r"\byield\b|return"),
+            )
             yield chunk.encode() if isinstance(chunk, str) else chunk
             threading.Event().wait(pause)
+    except Mistake:
+        raise
     except Exception as error:
         if hasattr(script.load(), "FileChanged") and isinstance(error, script.find("FileChanged")):
             raise
@@ -157,8 +166,11 @@ def test_yields_the_whole_file_in_chunks(script: Script) -> None:
         )
     data = b"".join(chunks)
     hint = "the chunks are not the whole file: read until read() returns nothing, then stop"
-    if len(chunks) > len(data) // 2:
+    if len(chunks) >= len(TEXT):
         hint = "the chunks have no end, or are single bytes: stop when read() returns nothing"
+    elif data != TEXT and TEXT.endswith(data):
+        hint = "only the end came out: yield each chunk, inside of the loop"
+        line = script.search(r"\byield\b") or line
     elif data and data != TEXT and len(data) >= len(TEXT):
         hint = "more comes out than is in the file: yield each chunk once, as it was read"
     script.expect(
@@ -204,7 +216,7 @@ def test_sends_the_reader_as_the_body(script: Script) -> None:
         got="no POST was sent",
         expected="one POST",
         hint="send the reader with requests.post",
-        line=script.sent[0].line if script.sent else None,
+        line=script.sent[0].line if script.sent else script.search(r"= *ProgressFileReader\("),
     )
     in_memory = [sent for sent in posts if isinstance(sent.body, (bytes, str, type(None)))]
     if len(in_memory) == len(posts):
@@ -240,6 +252,7 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
     """Show percent-complete after each chunk, up to exactly 100."""
     path = script.make_file("video.bin", TEXT)
     percents = read_percents(script, make_reader(script, path, CHUNK_BYTES))
+    shown = script.find_print(r"\d") or find_reading(script)
     if not any(0 < percent < 100 for percent in percents):  # some draw by a clock of their own
         pause = 0.11 if re.search(DRAWS_BY_CLOCK, script.source) else 0
         slow = read_percents(script, make_reader(script, path, CHUNK_BYTES), pause)
@@ -247,9 +260,8 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
     largest = max(percents, default=0)
     zeros, whole = percents.count(0), {*percents} <= {0, 100}
     line = script.find_print(r"%|percent")
-    reads = find_reading(script)
     for is_right, hint, where in (
-        (percents, "no percentage was shown: print percent-complete, with a % sign", reads),
+        (percents, "no percentage was shown: print percent-complete, with a % sign", shown),
         (
             not (whole and zeros > 1),
             "the share was cut to a whole number before it became percent: multiply by 100 first",
@@ -259,6 +271,11 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
             largest != 10_000,
             "the % in the format multiplies by 100 itself: leave one of the two out",
             line,
+        ),
+        (
+            largest not in (10, 1000),
+            "a share is percent when it is multiplied by 100, no more and no less",
+            script.search(r"\* *\d+") or line,
         ),
         (
             largest <= MOST_OF_CHUNKS,
@@ -284,6 +301,11 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
             len({*percents[:-1]}) > 1 or len(percents) < 4,
             "each chunk is counted alone: add up all that was sent so far, with +=",
             script.search(r"=\+? *len\(") or line,
+        ),
+        (
+            percents[-1:] != [0] or percents != sorted(percents, reverse=True),
+            "it counts down: show how much was sent, not how much is left",
+            line,
         ),
         (percents == sorted(percents), "progress went back: add up all that was sent so far", line),
         (

@@ -75,7 +75,10 @@ SURE_HINTS = [  # where the words of an exception say all
         rf"{NOT_YOURS}|change no file of yours",
         "the script has a folder of its own here: use names without a folder",
     ),
-    (r"Timeout value|Timeout cannot", "timeout= takes a number of seconds, without quotes"),
+    (
+        r"(?i)timeout value|timeout cannot",
+        "timeout= takes a number of seconds, more than 0 and without quotes",
+    ),
     (
         r"^(not readable|read)$",
         "this file was opened to write: open it with 'rb' to read",
@@ -86,6 +89,24 @@ SURE_HINTS = [  # where the words of an exception say all
         "what comes is bytes, and the file was opened as text: open it with 'wb'",
     ),
     (r"closed file", "the file was closed before it was used: send it inside of the with block"),
+    (
+        r"not '\w*Reader'$",
+        "files= builds the whole body in memory: pass the reader as data=",
+    ),
+    (
+        r"not JSON serializable",
+        "json= takes what JSON knows: a file goes into files=, a reader into data=",
+    ),
+    (
+        r"Instead was <class",
+        "the class itself was passed: make a reader of it, with the path in brackets",
+    ),
+    (r"must derive from BaseException", "only an exception can be raised: a class, with the text"),
+    (
+        r"do not inherit from BaseException",
+        "this class is no exception: write (Exception) behind its name",
+    ),
+    (r"must be an int, it is instead|integer is required", "a number is needed: no quotes"),
     (
         r"BufferedReader' object has no attribute '(translate|replace|encode)'",
         "name and file are in the wrong order: (name, handle, media type)",
@@ -153,7 +174,7 @@ MESSAGE_HINTS = [  # where the words say more than the kind of exception
 ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
     (UnicodeDecodeError, TEXT_MODE),
     (UnboundLocalError, "this name has no value yet in this function: give it one before"),
-    (NameError, "a name is not defined: is it misspelt, or is an import missing?"),
+    (NameError, "a name is not there: is it misspelt, or is an import or a class missing?"),
     (
         ModuleNotFoundError,
         "a module is not installed: the chapter needs requests and Pillow only; put a module of"
@@ -178,7 +199,7 @@ ERROR_HINTS: list[tuple[type[BaseException] | tuple[type[BaseException], ...], s
     (requests.Timeout, "servers do hang: handle the timeout, don't let it end the script"),
     (
         (exceptions.MissingSchema, exceptions.InvalidSchema, exceptions.InvalidURL),
-        "this is no URL: is something else passed where the URL belongs?",
+        "this is no URL: it begins with https://, or something else stands where it belongs",
     ),
     (
         exceptions.InvalidHeader,
@@ -202,6 +223,8 @@ def give_hint(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and re.search(r"[\x00-\x1f]", str(error.filename)):
         return "a backslash in a path means something else to Python: write / instead"
+    if isinstance(error, OSError) and re.match(r"https?:", str(error.filename)):
+        return "an address stands where the path belongs: look at the order of the arguments"
     for pattern, hint in SURE_HINTS:
         if re.search(pattern, text):
             return hint
@@ -222,8 +245,14 @@ def give_hint(error: BaseException) -> str:
             return hint
     if isinstance(error, (AttributeError, NameError)):
         known = find_known(error)
+        if isinstance(error, NameError) and error.name in ("r", "rb", "w", "wb", "a", "ab"):
+            return f"{error.name} is a text here: write quotes around it"
         if isinstance(error, NameError) and error.name in KNOWN_IMPORTS:
             return f"{error.name} is not imported: its import at the top is missing"
+        if isinstance(getattr(error, "obj", None), requests.Response) and re.match(
+            "content_(type|length|encod)", str(error.name).lower()
+        ):
+            return "the headers of an answer stand in response.headers, under their names"
         if meant := guess_name(str(error.name), known):
             return f"there is no {error.name} here: did you mean {meant}?"
     for kind, hint in ERROR_HINTS:

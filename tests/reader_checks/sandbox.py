@@ -29,7 +29,7 @@ from reader_checks.script import (
     Waits,
     replace_clock,
 )
-from reader_checks.source import find_bad_guard
+from reader_checks.source import find_always_true, find_bad_guard, find_uncalled_line
 from reader_checks.web import Web
 from reader_checks.worker import Outcome
 
@@ -159,7 +159,7 @@ def run_check(module: str, check: str, source: Path, root: Path, needed: frozens
             script.make_mentioned_files()
         try:
             expect_nothing_hidden(script, needed)
-            expect_begins(script)
+            expect_no_slip(script)
             with script.staged():
                 function(script)
         except NotStarted as reason:
@@ -186,17 +186,18 @@ def expect_nothing_hidden(script: Script, needed: frozenset[str]) -> None:
         )
 
 
-def expect_begins(script: Script) -> None:
-    """Expect no `if __name__ == "main"`, which lets nothing begin."""
-    line = find_bad_guard(script.source)
-    if line:
-        raise Unusable(
-            f"python {script.name}",
-            "nothing",
-            "what stands below this line",
-            'nothing begins when the script is run: it must be called "__main__" here',
-            line,
-        )
+def expect_no_slip(script: Script) -> None:
+    """Expect nothing that can be seen to be wrong before the script runs."""
+    called, source = f"python {script.name}", script.source
+    if line := find_bad_guard(source):
+        hint = 'nothing begins when the script is run: it must be called "__main__" here'
+        raise Unusable(called, "nothing", "what stands below this line", hint, line)
+    if named := find_uncalled_line(source):
+        hint = f"{named[0]} is only named here: it needs () to be called"
+        raise Unusable(called, "nothing", f"a call of {named[0]}", hint, named[1])
+    if line := find_always_true(source):
+        hint = "what stands behind or is true by itself: write the whole comparison twice"
+        raise Unusable(called, "a condition that is always true", "a comparison", hint, line)
 
 
 def describe(script: Script, state: str, error: Any) -> Outcome:

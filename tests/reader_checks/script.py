@@ -674,14 +674,66 @@ class Script:
             isinstance(error, KeyError) and self.web.received and "content-type" not in got.lower()
         ):
             if self.web.received[-1].path.startswith("/post"):
-                hint = f"httpbin gives back what it was sent, and that was no {error}: look there"
-        elif "iterable. Instead was" in got and (where := self.search(r"def __iter__")):
+                hint = (
+                    f"the answer has no {error} there: print it, and see what httpbin gives back as"
+                    " files, form, data and json"
+                )
+        elif isinstance(error, FileNotFoundError) and re.search(
+            rf"(?<!['\".])\b{re.escape(str(error.filename))} *[,=)]", self.source
+        ):
+            hint = f"{error.filename} is in quotes, and so no name of a variable: leave them out"
+        elif isinstance(error, AttributeError) and type(error.obj).__module__ in (
+            "__main__",
+            self.path.stem,
+        ):
+            known = [name for name in dir(error.obj) if not name.startswith("__")]
+            meant = guess_name(str(error.name), known)
+            hint = f"self.{error.name} has no value: set it in __init__"
+            if meant or self.search(rf"self\.{error.name} *="):
+                hint = f"there is no {error.name} in it: " + (
+                    f"did you mean {meant}?" if meant else "set it in __init__, for all methods"
+                )
+        elif "iterable. Instead was <_" in got and self.search(r"def __iter__\(\)"):
+            hint, line = "the first parameter of a method is self", self.search("def __iter__")
+        elif "iterable. Instead was <_" in got and (where := self.search(r"def __iter__")):
             hint, line = "__iter__ gives no chunks: write yield chunk in its loop, no return", where
-        elif isinstance(error, NameError) and f"self.{error.name}" in self.source:
+        elif isinstance(error, TypeError) and "bytes-like" in got and ".text" in shown:
+            hint = ".text is the answer as a text: its bytes come from iter_content() or .content"
+        elif isinstance(error, TypeError) and "bytes-like" in got and "str(" in shown:
+            hint = "str() makes a text of bytes: leave it out"
+        elif isinstance(error, NameError) and re.search(
+            rf"self\.{error.name}\b|def {error.name}\(self", self.source
+        ):
             hint = f"there is no {error.name} here: did you mean self.{error.name}?"
         elif hint == NO_HINT and re.match(r"(raise|assert)\b", shown):
             hint = "this is the script's own exception: look at what it asks before this line"
         return got, hint, line
+
+    def trace_no(self, function: Callable[[], object]) -> int | None:
+        """Return the line where a function of the script last returned None or False."""
+        lines: list[int] = []
+
+        def note(frame: types.FrameType, event: str, value: Any) -> None:
+            if event == "return" and not value and frame.f_code.co_filename == str(self.path):
+                lines.append(frame.f_lineno)
+
+        sys.setprofile(note)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        said = [line for line in lines if self.show_line(line).startswith("return")]
+        return said[-1] if said else None
+
+    def find_condition(self, line: int | None) -> int | None:
+        """Return the line of the if under which a line of the script stands."""
+        lines = self.source.splitlines()[: line or 0]
+        indent = len(lines[-1]) - len(lines[-1].lstrip()) if lines else 0
+        for number in range(len(lines) - 1, 0, -1):
+            text = lines[number - 1]
+            if text.strip() and len(text) - len(text.lstrip()) < indent:
+                return number if re.match(r"\s*(el)?if\b", text) else None
+        return None
 
     def _unwrap(self, error: BaseException) -> BaseException:
         """Return what was raised in the script itself, where requests made a ConnectionError of it.

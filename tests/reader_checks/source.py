@@ -125,6 +125,35 @@ def does_nothing(statement: ast.stmt) -> bool:
     )
 
 
+METHODS = {"close", "flush", "join", "read", "result", "seek", "start", "submit", "write"}
+
+
+def find_uncalled_line(source: str) -> tuple[str, int] | None:
+    """Return a function that is only named in a line of its own, and that line."""
+    nodes = [*walk(source)]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    for node in nodes:
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(value, ast.Name) and value.id in functions:
+            return value.id, value.lineno
+        if isinstance(value, ast.Attribute) and value.attr in METHODS | functions:
+            return value.attr, value.lineno
+    return None
+
+
+def find_always_true(source: str) -> int | None:
+    """Return the line of an `if status == 200 or 201`, which is always true."""
+    tests = [node.test for node in walk(source) if isinstance(node, (ast.If, ast.While, ast.IfExp))]
+    lines = [
+        test.lineno
+        for test in tests
+        if isinstance(test, ast.BoolOp)
+        and isinstance(test.op, ast.Or)
+        and any(isinstance(one, ast.Constant) and one.value for one in test.values[1:])
+    ]
+    return min(lines, default=None)
+
+
 def find_bad_guard(source: str) -> int | None:
     """Return the line of an `if __name__ == ...` that is never true when a script is run."""
     return find_node(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from reader_checks.catalog import CHECKS, Check
 
-LIMIT_SECONDS = 20  # for one check
+LIMIT_SECONDS = 15  # for one check
 # Neither pytest's main module nor a requests.py in the working folder is imported there.
 BOOT = """
 import sys
