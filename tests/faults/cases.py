@@ -22,7 +22,7 @@ import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -623,10 +623,16 @@ def upload_batch(
 def interrupt_batch() -> Case:
     """Upload six files with one worker; Ctrl-C while the first is on its way."""
 
-    def act(stage: Stage, cancels: int, upload: Callable[[list[Path], str], str]) -> str:
+    def act(
+        stage: Stage, submits: int, cancels: int, upload: Callable[[list[Path], str], str]
+    ) -> str:
         paths = [save(stage, PNG, f"{number}.png") for number in range(6)]
-        stopped, cancelled = threading.Event(), threading.Semaphore(0)
-        cancel, receive = Future.cancel, faults.receive
+        stopped, submitted, cancelled = (
+            threading.Event(),
+            threading.Semaphore(0),
+            threading.Semaphore(0),
+        )
+        submit, cancel, receive = ThreadPoolExecutor.submit, Future.cancel, faults.receive
 
         def press(_number: int, _frame: object) -> None:
             stopped.set()
@@ -635,11 +641,18 @@ def interrupt_batch() -> Case:
         def receive_and_interrupt(request: Any) -> faults.Arrival:
             arrival = receive(request)
             if not stopped.is_set():
+                for _ in range(submits):  # press when all is handed over that will be
+                    submitted.acquire(timeout=5)
                 os.kill(os.getpid(), signal.SIGINT)
                 stopped.wait(30)
                 for _ in range(cancels):  # answer when what waits has been called off
                     cancelled.acquire(timeout=5)
             return arrival
+
+        def submit_and_tell(pool: Any, *args: Any, **options: Any) -> Future[Any]:
+            future: Future[Any] = submit(pool, *args, **options)
+            submitted.release()
+            return future
 
         def cancel_and_tell(future: Future[Any]) -> bool:
             result = cancel(future)
@@ -647,6 +660,7 @@ def interrupt_batch() -> Case:
             return result
 
         stage.monkeypatch.setattr(faults, "receive", receive_and_interrupt)
+        stage.monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_and_tell)
         stage.monkeypatch.setattr(Future, "cancel", cancel_and_tell)
         before = signal.signal(signal.SIGINT, press)
         try:
@@ -657,7 +671,8 @@ def interrupt_batch() -> Case:
     def ours(stage: Stage) -> str:
         return act(
             stage,
-            3,  # so many are taken from the paths at a time, but for the first
+            4,  # so many are taken from the paths at a time
+            3,  # the first of them is on its way
             lambda paths, url: stage.run_batch(
                 concurrent_upload, *paths, "--workers=1", "--url", url
             ),
@@ -670,7 +685,7 @@ def interrupt_batch() -> Case:
             except KeyboardInterrupt:
                 return "KeyboardInterrupt"
 
-        return act(stage, 0, upload)
+        return act(stage, 6, 0, upload)
 
     return Case("concurrent_upload.py", ours, theirs, look_at_count)
 
