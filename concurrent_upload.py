@@ -13,7 +13,7 @@ Sample run::
 """
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["requests>=2.32.4,<3"]
+# dependencies = ["requests>=2.33,<3"]
 # ///
 
 from __future__ import annotations

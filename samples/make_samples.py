@@ -3,10 +3,9 @@
 All shops, people and places are invented. The pictures come from fixed seeds, so that a second
 run with the same libraries writes the same pictures.
 
-Run it again after a change, from any folder (it needs the development tools, which `uv run`
-installs by itself)::
+Run it again after a change, from any folder::
 
-    uv run samples/make_samples.py
+    uv run --group samples samples/make_samples.py
 
 One file isn't made here: `replies/good.json` is a saved answer to `receipt.jpg`.
 """

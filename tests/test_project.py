@@ -156,7 +156,10 @@ def test_the_top_level_holds_what_the_readme_names_and_no_more() -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     names = {line.partition("/")[0] for line in listed.splitlines()}
-    assert {name for name in names if not name.startswith(".")} == TOP_LEVEL
+    found = {name for name in names if not name.startswith(".")}
+    more = found - TOP_LEVEL
+    assert not more, f"{more} is new. Hint: add a script to SCRIPTS in reader_checks/catalog.py"
+    assert found == TOP_LEVEL, f"{TOP_LEVEL - found} is missing"
     assert not [line for line in listed.splitlines() if line.endswith(".lock")]
 
 

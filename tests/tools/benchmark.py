@@ -10,11 +10,11 @@ socket loop is the limit. What isn't installed is skipped.
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#     "requests>=2.32.4,<3",
-#     "Pillow>=11.3,<14",
+#     "requests>=2.33,<3",
+#     "Pillow>=12.3,<14",
 #     "requests-toolbelt>=1,<2",
 #     "httpx>=0.28,<1",
-#     "aiohttp>=3.12,<4",
+#     "aiohttp>=3.13.4,<4",
 #     "matplotlib>=3.10,<4",
 #     "psutil>=7,<8",
 # ]
