@@ -31,7 +31,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT, SAMPLES, RunScript
+from conftest import NOWHERE, ROOT, SAMPLES, STOPPABLE_PYTHON, RunScript
 from conftest import run_main as run_main_of
 from offline import PracticeServer
 from wire import (
@@ -841,7 +841,7 @@ def test_ctrl_c_ends_with_130_and_says_what_was_not_sent(
 ) -> None:
     write_files(tmp_path, 20)
     gate = uploads.hold(b"document")
-    command = [sys.executable, str(ROOT / "concurrent_upload.py"), str(tmp_path)]
+    command = [*STOPPABLE_PYTHON, str(ROOT / "concurrent_upload.py"), str(tmp_path)]
     process = subprocess.Popen(
         [*command, "--workers", "2", "--url", uploads.url],
         stdout=subprocess.PIPE,
