@@ -9,7 +9,7 @@ Sample run::
 """
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["requests>=2.32.4,<3", "Pillow>=11.3,<14"]
+# dependencies = ["requests>=2.33,<3", "Pillow>=12.3,<14"]
 # ///
 
 import argparse
@@ -122,7 +122,7 @@ class ProfilePictureUploader:
 def read_file(path: PictureFile, max_bytes: int) -> bytes:
     """Return the bytes of a file, an open one from its start, if it keeps to the cap."""
     try:
-        if not isinstance(path, str | Path):
+        if not isinstance(path, str | os.PathLike):
             with suppress(OSError):  # a stream can't, and needn't
                 path.seek(0)  # `validate` may have read it
             data = path.read(max_bytes + 1)
@@ -391,7 +391,7 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 }
 
 
-def explain(error: OSError | ValueError, arguments: list[str]) -> str:
+def explain(error: Exception, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
     if isinstance(error, requests.HTTPError):  # that text is ours

@@ -1073,7 +1073,7 @@ def test_a_refusal_in_mid_body_is_no_question_of_trust(
     path = save(tmp_path, JPEG + bytes(5_000_000))
     with refuses_midway(tls=True) as wire:
         error = check_error(capsys, path, "--keep-original", "--url", wire.url)
-    assert "larger than the server takes" in error
+    assert re.search("larger than the server takes|413", error)  # urllib3 may lose the 413
 
 
 def test_help_takes_an_address_with_a_percent_sign(run_script: RunScript) -> None:
