@@ -1,4 +1,4 @@
-"""Upload a profile picture: see what it really is, send a clean copy by a safe name.
+"""Upload a profile picture: check what it is, send a clean copy under a safe name.
 
 Sample run::
 

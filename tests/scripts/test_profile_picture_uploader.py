@@ -671,7 +671,8 @@ def test_a_picture_that_cannot_be_encoded_again_is_refused(tmp_path: Path) -> No
 def make_photo(mode: str = "RGB") -> Image.Image:
     """Return a part of a photo, of whole 16x16 blocks."""
     with Image.open(SAMPLES / "avatar.jpg") as photo:
-        return photo.crop((1600, 1200, 2112, 1584)).convert(mode)
+        part: Image.Image = photo.crop((1600, 1200, 2112, 1584))
+    return part.convert(mode)
 
 
 def compare(one: Image.Image, other: Image.Image) -> float:
