@@ -19,47 +19,41 @@ Sample run::
 from __future__ import annotations
 
 import argparse
-import bisect
 import datetime
+import http.client
 import io
 import itertools
-import json
+import math
 import os
 import re
 import sys
-import tempfile
-import textwrap
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from difflib import SequenceMatcher
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
 
 import requests
 from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
-OCR_URL = os.environ.get("OCR_SPACE_URL") or "https://api.ocr.space/parse/image"
+OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (5, 30)  # connect, read
+TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+SLOWEST_BYTES_PER_SECOND = 50_000
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
-MAX_SIDE_PIXELS = 10_000
-MAX_PIXELS = 80_000_000  # a GIF of 48 bytes can ask for gigabytes of memory
-MIN_BYTES = 10_000  # of a tiny photo: below, a JPEG's tables would not fit
-JPEG_QUALITIES = range(60, 96)  # below, letters blur; above, only the file grows
-PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-MAX_MESSAGE = 200  # letters of what the API says about a failure
 OCR_OPTIONS = {
-    "language": "eng",
     "isOverlayRequired": "true",  # where each word stands
     "detectOrientation": "true",
     "scale": "true",
     "isTable": "true",  # an article and its price in one line
-    "OCREngine": "2",  # the better one for receipts
+    # 2 reads receipts best, whatever Western language they are in. 1 knows Asian scripts,
+    # and goes by `language`; 3 reads handwriting, and takes several times as long.
+    "OCREngine": "2",
 }
-SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 
 
 class OcrError(Exception):
@@ -67,7 +61,7 @@ class OcrError(Exception):
 
 
 class InvalidPhoto(ValueError):
-    """The file is not a picture that can be decoded."""
+    """The file is not a picture that can be decoded; the text says why."""
 
 
 class Receipt(TypedDict):
@@ -80,6 +74,62 @@ class Receipt(TypedDict):
     currency: str | None  # ISO 4217
     text: str
     evidence: dict[str, str]  # of merchant, date and total: the line it came from
+
+
+class ReceiptScanner:
+    """Reads receipts with OCR.space. The key travels in a header, and appears nowhere else.
+
+    `language` is the receipt's, as OCR.space abbreviates it: eng, ger, fre, spa, jpn, ...
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        url: str = OCR_URL,
+        *,
+        language: str = "eng",
+        day_first: bool = False,
+        timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
+    ) -> None:
+        self.api_key = api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY
+        self.url = url
+        self.language = language
+        self.day_first = day_first
+        self.timeout = timeout
+
+    def scan(self, path: str | Path | BinaryIO) -> Receipt:
+        """Return what the receipt in a photo says: a path, or a file opened with "rb".
+
+        Raises OSError for a file that can't be read, InvalidPhoto before anything is sent,
+        OcrError, requests.RequestException.
+        """
+        reply = self.recognize(path)
+        return parse_reply(reply, day_first=self.day_first)
+
+    def recognize(self, path: str | Path | BinaryIO) -> dict[str, Any]:
+        """Send a photo and return the API's reply, checked; raises as `scan` does."""
+        photo = prepare_photo(path)
+        key = self.api_key.strip()
+        if not re.fullmatch("[!-~]+", key):  # requests would print it in its complaint
+            raise OcrError("the API key holds letters that no header can carry")
+        response = requests.post(
+            self.url,
+            headers={"apikey": key},
+            files={"file": build_part(photo)},
+            data={**OCR_OPTIONS, "language": self.language},
+            auth=send_in_blocks,
+            timeout=allow_for_slow_line(self.timeout, len(photo)),
+            allow_redirects=False,  # requests would take the key along to another host
+        )
+        reply = read_body(response)
+        if response.status_code != 200 or not find_pages(reply):
+            failure = describe_failure(response, reply)
+            raise OcrError(failure.replace(key, "[key]"))
+        assert isinstance(reply, dict)
+        return reply
+
+
+# --- the text of a receipt ---
 
 
 class Line(NamedTuple):
@@ -363,80 +413,263 @@ def parse_receipt(
     )
 
 
-def encode_jpeg(photo: Image.Image, quality: int) -> bytes:
-    """Return a picture as JPEG; `quality` as Pillow counts it, 1 to 95."""
-    jpeg = io.BytesIO()
-    photo.save(jpeg, "JPEG", quality=quality)
-    return jpeg.getvalue()
+# --- the photo ---
 
 
-def prepare_photo(path: str | Path) -> bytes:
-    """Return the photo as JPEG or PNG, upright and within the API's limits.
+def prepare_photo(path: str | Path | BinaryIO) -> bytes:
+    """Return a photo as the API takes it: JPEG or PNG, upright, under 1 MB; or a PDF.
 
-    Untouched where it is so already; else as JPEG in the best quality that fits, and only then
-    in fewer pixels. Raises InvalidPhoto for what is missing, empty, or not whole.
+    Untouched where it is so already; else without EXIF, where the camera's position stands.
+    Raises OSError for a file that can't be read, InvalidPhoto for one that can't be sent.
     """
-    try:
-        if not Path(path).is_file():  # asked before opening: a FIFO would wait for ever
-            raise InvalidPhoto("not a file" if Path(path).exists() else "no such file")
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidPhoto(f"can't be read ({error.strerror})") from error
-    if not data:
-        raise InvalidPhoto("empty")
-    try:
-        image = Image.open(io.BytesIO(data), formats=PHOTO_FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        image.load()  # half a JPEG opens without complaint
-        upright = ImageOps.exif_transpose(image)
-    except Image.DecompressionBombError as error:
-        raise InvalidPhoto(f"over {MAX_PIXELS:,} pixels") from error
-    except Exception as error:  # on damaged data Pillow raises nearly anything
-        raise InvalidPhoto("not a picture, or damaged") from error
-    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
-    if is_upright and is_small and image.format in ("JPEG", "PNG"):
+    data = read_file(path)
+    if data.startswith(b"%PDF-") and len(data) <= MAX_BYTES:
         return data
-    limit = min(MAX_BYTES, max(len(data), MIN_BYTES)) if image.format == "JPEG" else MAX_BYTES
-    paper = Image.new("RGBA", upright.size, "white")  # JPEG has no transparency
-    photo = Image.alpha_composite(paper, upright.convert("RGBA")).convert("RGB")
-    photo.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
-    while True:  # quality first: an OCR engine needs pixels more than it needs smooth ones
-        fitting = bisect.bisect_right(
-            JPEG_QUALITIES, limit, key=lambda quality: len(encode_jpeg(photo, quality))
-        )
-        if fitting:
-            return encode_jpeg(photo, JPEG_QUALITIES[fitting - 1])
-        photo = photo.resize([max(side * 4 // 5, 1) for side in photo.size])
+    try:
+        image = open_picture(data)
+        is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
+        photo = decode_small(image, data)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Image.DecompressionBombError as error:
+        raise InvalidPhoto("takes over 400 MB to decode - save it with fewer pixels") from error
+    except Exception as error:  # on damaged data Pillow raises nearly anything
+        reason = error if isinstance(error, InvalidPhoto) else "not a picture, or damaged"
+        raise InvalidPhoto(reason) from error
+    is_turned = orientation in range(2, 9)
+    if is_small and not is_turned and image.format in ("JPEG", "PNG") and not is_deep(image):
+        return data
+    if is_turned:
+        photo.getexif()[ExifTags.Base.Orientation] = orientation
+        photo = ImageOps.exif_transpose(photo)
+    return encode_jpeg(photo, find_profile(image))
 
 
-def is_read(page: object) -> bool:
-    """Tell whether a page of a reply holds text."""
-    if not isinstance(page, dict):
-        return False
-    return page.get("FileParseExitCode") == 1 and isinstance(page.get("ParsedText"), str)
+def read_file(path: str | Path | BinaryIO) -> bytes:
+    """Return the bytes of a file, of an open one from its start."""
+    if isinstance(path, (str, Path)):
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    else:
+        with suppress(OSError):  # a stream can't, and needn't
+            path.seek(0)
+        data = path.read(MAX_FILE_BYTES + 1)
+    if not 0 < len(data) <= MAX_FILE_BYTES:
+        raise InvalidPhoto(f"over {MAX_FILE_BYTES:,} bytes" if data else "empty")
+    return data
 
 
-def check_reply(reply: object) -> dict[str, Any]:
-    """Return the API's reply when it is a reading; raises OcrError in the API's own words.
+def open_picture(data: bytes) -> Image.Image:
+    """Open a picture without decoding it; what we can't read is named."""
+    file = io.BytesIO(data)
+    if data.startswith(b"%PDF-"):
+        raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
+    if data.startswith(CAMERA_RAW) or data[4:12] == b"ftypcrx ":
+        raise InvalidPhoto(RAW_ADVICE)
+    if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
+        image: Image.Image = JpegImageFile(file)
+    elif data[4:12] in HEIC_BRANDS and b"avif" not in data[12:40]:
+        try:
+            from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            raise InvalidPhoto(HEIC_ADVICE) from None
+        register_heif_opener()
+        image = Image.open(file, formats=["HEIF"])
+    else:
+        image = Image.open(file, formats=OTHER_FORMATS)
+    tags = getattr(image, "tag_v2", {})
+    if DNG_VERSION in tags or tags.get(SUBFILE_TYPE, 0) & 1:  # a thumbnail of what follows
+        raise InvalidPhoto(RAW_ADVICE)
+    memory = image.width * image.height * find_cost(image) + len(data)
+    if memory > MAX_MEMORY_BYTES:
+        raise Image.DecompressionBombError
+    return image
 
-    A failure comes as a bare string, as a flag with a message or a list of messages, or, with
-    the flag unset, as an exit code of a page (https://ocr.space/ocrapi).
+
+def find_cost(image: Image.Image) -> float:
+    """Return how many bytes of memory a pixel takes until the picture is small, as measured."""
+    if not isinstance(image, JpegImageFile):
+        cost = COSTS.get(image.format or "", 9)
+        is_plain = image.mode in ("1", "L", "P", "RGB")  # the others are copied once more
+        return cost if is_plain else cost + 5
+    if "progressive" not in image.info:
+        return 1.4
+    samples = [across * down for _, across, down, _ in image.layer]
+    return 2.5 * sum(samples) / samples[0]  # all of them are held at once
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Tell whether it is grey with 16 or 32 bits, as a scanner's: not for every program."""
+    return image.mode[0] in "IF"
+
+
+def decode_small(image: Image.Image, data: bytes) -> Image.Image:
+    """Decode all of a picture, into no more pixels than are sent; it comes in RGB or YCbCr."""
+    pixels = image.width * image.height
+    scale = min(1, math.sqrt(SENT_PIXELS / pixels), MAX_SIDE_PIXELS / max(image.size))
+    size = [max(round(side * scale), 1) for side in image.size]
+    if not isinstance(image, JpegImageFile):
+        return make_rgb(image).resize(size, SMOOTH)
+    part = 1
+    while pixels > 4 * SENT_PIXELS * part**2:
+        part *= 2
+    width, height = image.width // part, image.height // part
+    if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
+        image.draft(None, (width, height))  # a half or a quarter, if nothing was loaded yet
+        return make_rgb(image).resize(size, SMOOTH)
+    # Brightness and colour apart, as a JPEG has them: one byte a pixel, where RGB takes four.
+    image.draft("L", (width, height))
+    brightness = image.resize(size, SMOOTH)
+    colour = JpegImageFile(io.BytesIO(data))
+    colour.draft(None, (width // 4, height // 4))
+    _, blue, red = (band.resize(size, QUICK) for band in colour.convert("YCbCr").split())
+    return Image.merge("YCbCr", (brightness, blue, red))
+
+
+def make_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture in RGB: white paper behind it, and grey of many bits scaled to 8."""
+    if is_deep(image):
+        grey = image.convert("F")
+        low, high = cast("tuple[float, float]", grey.getextrema())
+        scale = 255 / ((high - low) or 1)
+        image = grey.point(lambda value: value * scale - low * scale).convert("L")
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(image, mask=image)
+        return paper
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def find_profile(image: Image.Image) -> bytes | None:
+    """Return the colour profile, if it still fits the picture that is sent."""
+    profile: bytes = image.info.get("icc_profile") or b""
+    is_fitting = profile[16:20] == b"RGB " and len(profile) < MAX_BYTES // 8
+    return profile if is_fitting else None
+
+
+def encode_jpeg(photo: Image.Image, profile: bytes | None) -> bytes:
+    """Return a picture as JPEG in the best of a few qualities that keep to the limit."""
+    while True:
+        for quality in JPEG_QUALITIES:
+            jpeg = io.BytesIO()
+            photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
+            if jpeg.tell() <= MAX_BYTES:
+                return jpeg.getvalue()
+        photo = photo.resize([side * 4 // 5 for side in photo.size])  # only noise comes here
+
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_MEMORY_BYTES = 380_000_000
+MAX_SIDE_PIXELS = 10_000  # the API's limit
+SENT_PIXELS = 5_000_000  # print that 12 megapixels show can still be read, more would blur
+JPEG_QUALITIES = (90, 85, 80, 75, 70, 65, 60)  # as Pillow counts them; below, letters blur
+SMOOTH = Image.Resampling.BILINEAR
+QUICK = Image.Resampling.BOX
+OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
+HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftyphevc", b"ftypmif1")
+HEIC_ADVICE = (
+    "a HEIC photo - run: pip install pillow-heif, or set the iPhone to JPEG "
+    "(Settings, Camera, Formats, Most Compatible)"
+)
+CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"II*\0\x10\0\0\0CR")
+RAW_ADVICE = "a camera's raw file - save it as JPEG"
+DNG_VERSION, SUBFILE_TYPE = 50706, 254  # TIFF tags
+
+
+# --- the request and the reply ---
+
+
+def build_part(photo: bytes) -> tuple[str, bytes, str]:
+    """Return what `files=` wants for one part: file name, bytes, media type."""
+    if photo.startswith(b"%PDF-"):
+        return "receipt.pdf", photo, "application/pdf"
+    kind = "png" if photo.startswith(b"\x89PNG") else "jpeg"
+    return f"receipt.{kind}", photo, f"image/{kind}"
+
+
+def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+
+    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
-    messages: list[object] = [reply]
+    assert isinstance(request.body, bytes)
+    request.prepare_body(io.BytesIO(request.body), files=None)
+    user, password = requests.utils.get_auth_from_url(str(request.url))
+    if user or password:  # https://user:password@host/
+        requests.auth.HTTPBasicAuth(user, password)(request)
+    return request
+
+
+def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
+    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
+
+
+def read_body(response: requests.Response) -> object:
+    """Return the JSON of an answer, or else the beginning of its text, but no HTML."""
+    with suppress(ValueError):
+        return response.json()
+    text = response.content[:1000].decode(errors="replace")
+    return "" if text.lstrip().startswith("<") else text
+
+
+def find_pages(reply: object) -> list[dict[str, Any]]:
+    """Return the pages that were read; none where the API reports a failure.
+
+    It does so by a bare string, by a flag with a message or a list of messages, or, with
+    the flag unset, by an exit code of each page (https://ocr.space/ocrapi). Exit code 2 of
+    the whole: some pages were read, others weren't.
+    """
+    if not isinstance(reply, dict):
+        return []
+    is_failure = reply.get("IsErroredOnProcessing") and reply.get("OCRExitCode") != 2
+    results = reply.get("ParsedResults")
+    if is_failure or not isinstance(results, list):
+        return []
+    pages = [page for page in results if isinstance(page, dict)]
+    read = [page for page in pages if page.get("FileParseExitCode") == 1]
+    return [page for page in read if isinstance(page.get("ParsedText"), str)]
+
+
+def find_words(reply: object) -> str:
+    """Return what the API says of a failure, each message once, or an empty string."""
+    messages = [reply]
     if isinstance(reply, dict):
         results = reply.get("ParsedResults")
-        pages = results if isinstance(results, list) else []
-        if pages and all(map(is_read, pages)) and not reply.get("IsErroredOnProcessing"):
-            return reply
-        parts = [part for part in (reply, *pages) if isinstance(part, dict)]
-        messages = [part.get(key) for part in parts for key in ("ErrorMessage", "ErrorDetails")]
-    lists = (message if isinstance(message, list) else [message] for message in messages)
-    said = dict.fromkeys(str(word)[:1000] for word in itertools.chain(*lists) if word)
-    words = " ".join(" ".join(said).split())
-    words = "".join(filter(str.isprintable, words))  # no codes for the terminal
-    raise OcrError(textwrap.shorten(words, MAX_MESSAGE) or "no text in the reply")
+        parts = [reply, *(results if isinstance(results, list) else [])]
+        dicts = [part for part in parts if isinstance(part, dict)]
+        messages = [part.get(name) for part in dicts for name in MESSAGE_FIELDS]
+    lists = [message if isinstance(message, list) else [message] for message in messages]
+    said = dict.fromkeys(" ".join(str(word).split()) for word in itertools.chain(*lists) if word)
+    new = [word for word in said if not any(word in other for other in said if other != word)]
+    return " ".join(new)[:MAX_MESSAGE]
+
+
+def describe_failure(response: requests.Response, reply: object) -> str:
+    """Return status, the API's words, and what to do."""
+    status = response.status_code
+    words = find_words(reply) or "no text in the reply"
+    if status != 200:
+        reason = response.reason or http.client.responses.get(status, "")
+        words = f"{status} {reason}: {find_words(reply)}".rstrip(": ")
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "see https://ocr.space/ocrapi")
+    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    return f"{shown} - {advice}"
+
+
+def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
+    """Return what a reply of the API says; raises OcrError when it is not a reading."""
+    pages = find_pages(reply)
+    if not pages:
+        raise OcrError(find_words(reply) or "no text in the reply")
+    texts = []
+    for page in pages:
+        rows = [] if "\t" in page["ParsedText"] else read_rows(page)  # without table mode
+        texts.append("\n".join(map(join_row, rows)) or page["ParsedText"])
+    return parse_receipt("\n".join(texts), day_first=day_first)
 
 
 class Box(NamedTuple):
@@ -448,32 +681,28 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
+    def find_level(self, slope: float) -> float:
+        """Return how far down its middle stands, once a skewed photo is levelled."""
+        return (self.top + self.bottom - slope * (self.left + self.right)) / 2
+
 
 def read_rows(page: dict[str, Any]) -> list[list[Box]]:
-    """Return the overlay's pieces of text in rows, top to bottom; a skewed photo is levelled."""
+    """Return the overlay's pieces of text in rows, top to bottom; none if it has none."""
     boxes, slopes = [], []
-    try:
-        for line in (page.get("TextOverlay") or {}).get("Lines") or []:
-            first, last = (
-                {side: float(word[side]) for side in ("Left", "Top", "Width", "Height")}
-                for word in (line["Words"][0], line["Words"][-1])
-            )
-            top, lower = sorted((first["Top"], last["Top"]))
-            right, bottom = last["Left"] + last["Width"], lower + last["Height"]
-            boxes.append(Box(str(line["LineText"]), first["Left"], top, right, bottom))
-            if last["Left"] > first["Left"]:
-                slopes.append((last["Top"] - first["Top"]) / (last["Left"] - first["Left"]))
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
-        return []  # not as documented: the plain text has to do
-    slope: float = median(slopes or [0])
-    reach = median(box.bottom - box.top for box in boxes) / 2 if boxes else 0
-
-    def level(box: Box) -> float:
-        return (box.top + box.bottom - slope * (box.left + box.right)) / 2
-
+    with suppress(AttributeError, LookupError, TypeError, ValueError):  # not as documented
+        for line in page["TextOverlay"]["Lines"]:
+            first, last = line["Words"][0], line["Words"][-1]
+            left, right = float(first["Left"]), float(last["Left"])
+            top, bottom = sorted([float(first["Top"]), float(last["Top"])])
+            if right > left:
+                slopes.append((last["Top"] - first["Top"]) / (right - left))
+            right, bottom = right + last["Width"], bottom + last["Height"]
+            boxes.append(Box(str(line["LineText"]), left, top, right, bottom))
+    slope = median(slopes or [0.0])
+    reach = median([box.bottom - box.top for box in boxes] or [0.0]) / 2
     rows: list[list[Box]] = []
-    for box in sorted(boxes, key=level):
-        if rows and level(box) - level(rows[-1][0]) < reach:
+    for box in sorted(boxes, key=lambda box: box.find_level(slope)):
+        if rows and box.find_level(slope) - rows[-1][0].find_level(slope) < reach:
             rows[-1].append(box)
         else:
             rows.append([box])
@@ -485,67 +714,16 @@ def join_row(row: list[Box]) -> str:
     return "\t".join(box.text for box in row)
 
 
-def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
-    """Return what a reply of the API says; raises OcrError when it is not a reading."""
-    texts = []
-    for page in check_reply(reply)["ParsedResults"]:
-        rows = [] if "\t" in page["ParsedText"] else read_rows(page)  # without table mode
-        texts.append("\n".join(map(join_row, rows)) or page["ParsedText"])
-    return parse_receipt("\n".join(texts), day_first=day_first)
-
-
-@dataclass
-class ReceiptScanner:
-    """Reads receipts with OCR.space. The key travels in a header, and appears nowhere else."""
-
-    api_key: str | None = field(default=None, repr=False)
-    url: str = OCR_URL
-    _: KW_ONLY
-    day_first: bool = False
-    timeout: tuple[float, float] = TIMEOUT_SECONDS
-
-    def scan(self, path: str | Path) -> Receipt:
-        """Return what the receipt in a photo says.
-
-        Raises InvalidPhoto before anything is sent, OcrError, requests.RequestException.
-        """
-        return parse_reply(self.recognize(path), day_first=self.day_first)
-
-    def recognize(self, path: str | Path) -> dict[str, Any]:
-        """Send a photo and return the API's reply, checked; raises as `scan` does."""
-        photo = prepare_photo(path)
-        kind = "png" if photo.startswith(b"\x89PNG") else "jpeg"
-        key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY).strip()
-        if not re.fullmatch("[!-~]+", key):  # requests would print it in its complaint
-            raise OcrError("the API key holds letters that no header can carry")
-        response = requests.post(
-            self.url,
-            headers={"apikey": key},
-            files={"file": (f"receipt.{kind}", photo, f"image/{kind}")},
-            data=OCR_OPTIONS,
-            timeout=self.timeout,
-            allow_redirects=False,  # requests would take the key along to another host
-        )
-        try:
-            reply = response.json()
-        except (ValueError, RecursionError):
-            reply = None
-        if response.status_code != 200 and not isinstance(reply, str):
-            reply = f"{response.status_code} {response.reason}"
-        try:
-            return check_reply(reply)
-        except OcrError as error:
-            raise OcrError(str(error).replace(key, "[key]")) from None
-
-
 def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
     """Return the photo that was sent, with marks where merchant, date and total were found."""
-    page = reply["ParsedResults"][0]
+    page = find_pages(reply)[0]
     rows = read_rows(page)
     if not rows:
         raise OcrError("no coordinates in this reply")
-    turn = float(str(page.get("TextOrientation") or 0))  # degrees that the API turned it back
-    image = Image.open(io.BytesIO(photo)).convert("RGB").rotate(turn, expand=True)
+    if photo.startswith(b"%PDF-"):
+        raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
+    turn = float(page.get("TextOrientation") or 0)  # degrees that the API turned it back
+    image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
     values: Mapping[str, object] = receipt
@@ -561,6 +739,39 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     return image
 
 
+MAX_MESSAGE = 200  # letters of what the API says about a failure
+MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails")
+ADVICE = {  # by status, or by its first digit
+    1: "that was a hint and no answer, the photo may have arrived",
+    3: "check the address",
+    5: "try again later",
+    401: "check the key",
+    403: "check the key, or wait",  # it refuses haste so, too
+    404: "check the address",
+    413: "send a smaller file",
+    429: "try again later",
+}
+
+# --- the command line ---
+
+SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
+CANT_CONNECT = "can't connect"
+BROKEN = "the connection broke - the file may be larger than the server takes"
+NO_TLS = "no TLS at that port - try http:// instead of https://"
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "WRONG_VERSION": NO_TLS,
+    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
+    "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
+    "Max retries": CANT_CONNECT,
+    "timed out": "no answer in time - try again later",
+    "Connection aborted": BROKEN,
+    "Connection broken": "the answer broke off - the file may have arrived",
+    "://": "requests can't use this address - check it",
+}
+
+
 def describe(receipt: Receipt) -> str:
     """Return the values of a receipt, one a line."""
     swapped = " (or day and month swapped)" if receipt["date_is_ambiguous"] else ""
@@ -572,87 +783,99 @@ def describe(receipt: Receipt) -> str:
     )
 
 
-def draw_sample(folder: str) -> str:
-    """Draw a small receipt, for when this script was copied away from its samples."""
-    image = Image.new("L", (640, 400), "white")
-    text = "CORNER CAFE\n14 March 2026\n\n2 Coffee  7.00\nTOTAL  $7.00"
-    ImageDraw.Draw(image).text((60, 40), text, "black", ImageFont.load_default(48))
-    image.save(f"{folder}/receipt.png")
-    return f"{folder}/receipt.png"
+def save_whole(image: Image.Image, path: Path) -> None:
+    """Save a picture; when that fails nothing is left, and what stood there still stands."""
+    part = path.with_name(f"part-{path.name}")
+    try:
+        image.save(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def explain(error: Exception, name: str) -> str:
-    """Return in one line what happened with a file and what to do."""
-    if isinstance(error, OcrError):
-        return f"{name}: {error} - see https://ocr.space/ocrapi"
-    if isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error):
-        return f"{name}: no answer in time - try again later"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "no secure connection - check the address, and this machine's clock"
-    if isinstance(error, requests.ConnectionError):
-        return f"can't connect - try: uv run tests/offline.py {Path(__file__).name}"
-    if isinstance(error, requests.RequestException):
-        return f"{error} - check the address"
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror} - check the path"
-    return f"{name}: {error} - choose another file"
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Return what went wrong and what to do, without the address: it may hold a password."""
+    text = str(error)
+    if isinstance(error, requests.HTTPError):  # that text is ours
+        return text
+    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if meaning != CANT_CONNECT:
+        return meaning
+    python = "uv run" if "UV" in os.environ else "python"
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    with suppress(ValueError):  # away from the project its whole path is needed
+        launcher = launcher.relative_to(Path.cwd())
+    words = [str(launcher), Path(__file__).name, *arguments]
+    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
+    return f"{meaning} - try: {python} {' '.join(quoted)}"
 
 
-def scan_images(args: argparse.Namespace) -> int:
+def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int:
     """Scan what the command line names, print each receipt; return the exit code."""
-    scanner = ReceiptScanner(url=args.url, day_first=args.day_first)
+    import json
+
+    scanner = ReceiptScanner(url=url, language=args.language, day_first=args.day_first)
     receipts, exit_code = [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        images = args.images or [str(SAMPLE) if SAMPLE.exists() else draw_sample(folder)]
-        for source in [args.from_json] if args.from_json else images:
-            try:
-                if args.from_json:
-                    reply = json.loads(Path(source).read_bytes())
-                else:
-                    reply = scanner.recognize(source)
-                receipt = parse_reply(reply, day_first=args.day_first)
-                if args.annotate:
-                    annotate(prepare_photo(images[0]), reply, receipt).save(args.annotate)
-            except (OcrError, OSError, ValueError, RecursionError) as error:
-                print(f"error: {explain(error, Path(source).name)}", file=sys.stderr)
-                exit_code = 1
-                continue
+    images = args.images or [str(SAMPLE)]
+    for source in [args.from_json] if args.from_json else images:
+        receipt = None
+        try:
+            if args.from_json:
+                reply = json.loads(Path(source).read_bytes())
+            else:
+                reply = scanner.recognize(source)
+            receipt = parse_reply(reply, day_first=args.day_first)
+            if args.annotate:
+                marked = annotate(prepare_photo(images[0]), reply, receipt)
+                save_whole(marked, args.annotate)
+        except (OcrError, OSError, ValueError) as error:
+            text = error if isinstance(error, OcrError) else explain(error, arguments)
+            print(f"error: {Path(source).name}: {text}", file=sys.stderr)
+            exit_code = 1
+        if receipt and not args.json:
+            print(source, describe(receipt), sep="\n")
+        if receipt:
             receipts.append({"file": source, **receipt})
-            if not args.json:
-                print(source, describe(receipt), sep="\n")
     if args.json:
         print(json.dumps(receipts, indent=2, default=str))
     return exit_code
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
+    import warnings
+
     parser = argparse.ArgumentParser(
         description="Read merchant, date and total from photos of receipts.",
         epilog="example: receipt_scanner.py lunch.jpg --day-first --annotate marked.png",
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="default: a sample")
+    parser.add_argument("--language", default="eng", metavar="CODE", help="eng, ger, fre, jpn ...")
     parser.add_argument("--day-first", action="store_true", help="read 03/04/2026 as 3 April")
     parser.add_argument("--json", action="store_true", help="print the receipts as a JSON list")
-    parser.add_argument("--annotate", metavar="OUT.png", help="mark on the photo what was found")
+    parser.add_argument(
+        "--annotate", type=Path, metavar="OUT.png", help="mark on the photo what was found"
+    )
     parser.add_argument("--from-json", metavar="REPLY", help="a saved reply: no key, no network")
-    parser.add_argument("--url", default=OCR_URL, help="default: %(default)s")
+    parser.add_argument("--url", help=f"where to (default: {OCR_URL})")
     args = parser.parse_args(argv)
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
     if args.from_json and len(args.images) != bool(args.annotate):
         parser.error("--from-json goes with no image, or with the one to --annotate")
+    url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
+    given = sys.argv[1:] if argv is None else argv
+    rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
+    warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
     try:
-        return scan_images(args)
+        sys.exit(scan_images(args, url, rest))
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        sys.exit(130)
     except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
