@@ -26,7 +26,13 @@ from reader_checks.script import (
     exercise,
     make_sample,
 )
-from reader_checks.source import find_file_names, find_folders, find_listed_files, find_node
+from reader_checks.source import (
+    find_file_names,
+    find_folders,
+    find_late_lambda,
+    find_listed_files,
+    find_node,
+)
 from reader_checks.web import Received, Reply
 
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits
@@ -246,8 +252,15 @@ def explain_loss(script: Script, said: str, line: int | None) -> tuple[str, int 
         if "w" in opened.mode and re.search(r"\bread(able)?\b", said):
             hint = f"{opened.mode!r} empties the file when it opens it: 'rb' opens it to read"
             return hint, opened.line
-    if re.search(r"not list|not tuple", said):
+    if single := script.search(r"args *= *\((\w+|['\"][^'\"]*['\"])\)"):
+        return "args= takes a tuple, and (name) is none: write (name,) with a comma", single
+    if "not tuple" in said:
+        return "the worker got a tuple: hand it the name itself, without brackets", line
+    if "not list" in said:
         return "the worker got the whole list: submit it once for each file", line
+    if re.search(r"directory: '.'", said):
+        text = script.search(r"= *['\"][^'\"]+\.\w+['\"]$")
+        return "a text is gone through letter by letter: put the names into a list, in []", text
     if not script.opened and not FAILED.search(said):
         return NO_FILES, line
     if FAILED.search(said):
@@ -314,6 +327,12 @@ def hold_until_two(script: Script) -> None:
 def test_sends_each_file_once_and_whole(script: Script) -> None:
     """Send each file once, whole, and under its own name."""
     batch = upload_well(script)
+    late = find_late_lambda(script.source)
+    if late:
+        hint = "a lambda sees the name when it runs, and by then it may be another: submit(f, name)"
+        got = "a lambda that takes the name from the loop"
+        expected = "the function and the name, each by itself"
+        raise Unusable(script.called, got, expected, hint, late)
     sent = dict(zip(batch.names, find_uploads(script), strict=True))
     read = [opened for opened in script.opened if not opened.is_written]
     for opened in read:
@@ -492,13 +511,18 @@ def answer_late(
 
 def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> None:
     """Expect a line for each file, and in it no other file's status."""
+    hint = "nobody knows which file this is about: put its name beside the result"
+    if "<Future at" in str(batch):
+        hint = "a future is no result yet: ask it with result()"
+    elif "submit" in script.source and not script.search(r"\.result\("):
+        hint = "no future was asked for its result: print what result() gives"
     for name in status:
         lines = batch.about(name)
         script.expect(
             lines,
             got=str(batch),
             expected=f"a line that names {name}",
-            hint="nobody knows which file this is about: put its name beside the result",
+            hint=hint,
             line=script.find_print(r"\S") or find_result(script),
         )
         for line in lines:
@@ -571,6 +595,10 @@ def find_result(script: Script) -> int | None:
     return script.search(r"return f?['\"(]|\bOK\b") or script.search(r"\bprint\(")
 
 
+def names_any(batch: Batch, line: str) -> bool:
+    return any(find_name(name, line) for name in (*batch.names, *batch.contents))
+
+
 def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> None:
     """Expect a line for each of these files, and one that says that something failed."""
     batch = batch._replace(names=names)
@@ -580,6 +608,9 @@ def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> Non
         hint = "the first exception ends the batch: catch it for each file, in the worker"
     if isinstance(batch.error, FileNotFoundError):
         hint = "a missing file ends the batch: catch OSError too, not only what requests raises"
+    nameless = [line for line in batch.lines if says_failed(line) and not names_any(batch, line)]
+    if nameless and not batch.error and len(nameless) <= len(unnamed):
+        hint = "the failure doesn't say which file it is about: put its name beside it"
     told = any(says_failed(line) for name in names for line in batch.about(name))
     script.expect(
         not unnamed and (told or not names) and not batch.error,
@@ -587,6 +618,7 @@ def expect_all(script: Script, batch: Batch, names: list[str], what: str) -> Non
         expected=f"a line for each of {', '.join(names)}, FAIL where it failed",
         hint=hint,
         line=(script.error_line if batch.error else None)
+        or ("say which" in hint and script.search(r"(?i)fail|error"))
         or script.search(r"submit\(|\.map\(")
         or find_result(script),
     )

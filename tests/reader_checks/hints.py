@@ -88,6 +88,19 @@ SURE_HINTS = [  # where the words of an exception say all
         r"write\(\) argument must be str, not bytes",
         "what comes is bytes, and the file was opened as text: open it with 'wb'",
     ),
+    (
+        r"cannot schedule new futures",
+        "the pool is closed at the end of its with block: submit inside of it",
+    ),
+    (
+        r"'tuple' object has no attribute",
+        "a comma makes a tuple of it: look where the bracket ends",
+    ),
+    (r"'list' object has no attribute 'group'", "findall() gives a list of texts: take one of it"),
+    (r"'str' object has no attribute 'group'", "this is a text already: leave out group()"),
+    (r"^no such group$", "the pattern has fewer brackets than that: count them"),
+    (r"list indices must be integers", "this is a list: take one of it first, with [0]"),
+    (r"has no attribute 'result'", "map() gives the results themselves: leave out result()"),
     (r"closed file", "the file was closed before it was used: send it inside of the with block"),
     (
         r"not '\w*Reader'$",
@@ -123,6 +136,10 @@ SURE_HINTS = [  # where the words of an exception say all
 MESSAGE_HINTS = [  # where the words say more than the kind of exception
     (r"or iterable\. Instead", "this can't be iterated: is __iter__ misspelt?"),
     (
+        r"NoneType\b|^expected string or bytes-like object$",
+        "this is None: does the function that made it return its result?",
+    ),
+    (
         r"must be (a )?bytes|bytes-like object is required|can't concat str to bytes"
         r"|cannot use a (string|bytes) pattern|must be str.*not bytes|expected str.*bytes",
         "bytes and text don't mix: write b before the quotes, or open the file with 'rb'",
@@ -135,7 +152,6 @@ MESSAGE_HINTS = [  # where the words say more than the kind of exception
         r"not '?(list|tuple|dict|set)'?$|argument should be a str.*not '?(list|tuple|dict|set)",
         "one file is needed here, and this is a list of files: take one after the other",
     ),
-    (r"NoneType\b", "this is None: does the function that made it return its result?"),
     (
         r"'(str|int|float|bool|dict|list|bytes|CaseInsensitiveDict)' object is not callable",
         "this is a value and no function: leave out the (), or use [] for one of its entries",
@@ -215,6 +231,8 @@ KNOWN_IMPORTS = sys.stdlib_module_names | {
     *("requests", "Path", "ThreadPoolExecutor", "as_completed", "Decimal", "Image", "date"),
     *("datetime", "BytesIO", "dataclass", "urlparse", "ImageDraw", "ImageOps"),
 }
+KEYS = """ParsedResults ParsedText IsErroredOnProcessing ErrorMessage OCRExitCode TextOverlay
+    args data files form headers json origin url""".split()
 PARAMETERS = "files data json headers timeout stream params auth max_workers chunk_size".split()
 
 
@@ -255,6 +273,8 @@ def give_hint(error: BaseException) -> str:
             return "the headers of an answer stand in response.headers, under their names"
         if meant := guess_name(str(error.name), known):
             return f"there is no {error.name} here: did you mean {meant}?"
+    if isinstance(error, KeyError) and (meant := guess_name(str(error.args[0]), KEYS)):
+        return f"there is no {error} in it: did you mean {meant!r}?"
     for kind, hint in ERROR_HINTS:
         if isinstance(error, kind):
             return hint

@@ -24,6 +24,7 @@ import traceback
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -421,6 +422,7 @@ class Script:
         self.forget()
         self.hidden.clear()
         exit_code, error = 0, None
+        before = {*threading.enumerate()}
         with Patch() as patch:
             patch.setattr(sys, "argv", [str(self.path), *arguments_])
             try:
@@ -438,6 +440,7 @@ class Script:
             except BaseException as end:
                 exit_code, error = 1, end
                 self.error_line = self.find_error_line(end)
+            wait_for_threads({*threading.enumerate()} - before)
         return Run(exit_code, self.printed, error)
 
     def run_well(self, *arguments: object) -> Run:
@@ -701,6 +704,10 @@ class Script:
             hint = ".text is the answer as a text: its bytes come from iter_content() or .content"
         elif isinstance(error, TypeError) and "bytes-like" in got and "str(" in shown:
             hint = "str() makes a text of bytes: leave it out"
+        elif "start no other programs" in got and re.search("Process|multiproc", self.source):
+            hint = "the checks start no other processes: take threads, a ThreadPoolExecutor"
+        elif isinstance(error, TypeError) and ".result(" in shown and "argument" in got:
+            line = self.search(r"submit\(") or line
         elif isinstance(error, NameError) and re.search(
             rf"self\.{error.name}\b|def {error.name}\(self", self.source
         ):
@@ -971,6 +978,17 @@ class Script:
                 for opened in self.opened:
                     with contextlib.suppress(Exception):
                         opened.file.close()
+
+
+def wait_for_threads(threads: set[threading.Thread]) -> None:
+    """Wait as Python does at its end: for threads that are no daemons, and for what a pool has."""
+    for thread in threads:
+        if not thread.daemon:
+            with contextlib.suppress(AttributeError, IndexError, TypeError):
+                pool = thread._args[0]()  # type: ignore[attr-defined]
+                if isinstance(pool, ThreadPoolExecutor):
+                    pool.shutdown()
+            thread.join(10)
 
 
 HTTPBIN_PATHS = re.compile(

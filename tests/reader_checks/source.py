@@ -195,3 +195,21 @@ def find_folders(source: str) -> set[tuple[str, str]]:
     wanted = (extension[1] or extension[2]) if extension else "txt"
     names = {name for pattern in FOLDERS for name in re.findall(pattern, source)}
     return {(name, wanted) for name in names if re.fullmatch(r"[\w -]+(/[\w -]+)*", name)}
+
+
+def find_late_lambda(source: str) -> int | None:
+    """Return the line of a lambda in a loop that sees the loop's last value when it runs."""
+    loops = [node for node in walk(source) if isinstance(node, (ast.For, ast.comprehension))]
+    targets = {
+        name.id for loop in loops for name in ast.walk(loop.target) if isinstance(name, ast.Name)
+    }
+    lines = [
+        call.lineno
+        for call in walk(source)
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "submit"
+        for one in call.args[:1]
+        if isinstance(one, ast.Lambda)
+        and {name.id for name in ast.walk(one.body) if isinstance(name, ast.Name)} & targets
+        and not {argument.arg for argument in one.args.args} & targets
+    ]
+    return min(lines, default=None)
