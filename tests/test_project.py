@@ -99,11 +99,12 @@ def test_what_stands_above_the_ruled_line_can_be_copied(script: str) -> None:
 
 def find_definitions(code: str) -> Iterator[tuple[str, str]]:
     """Yield each name that stands at the top of a module, with the code that makes it."""
+    lines = code.splitlines()
     for node in ast.parse(code).body:
         targets = getattr(node, "targets", [getattr(node, "target", node)])
         name = getattr(targets[0], "id", getattr(node, "name", ""))
         if name:
-            yield name, ast.get_source_segment(code, node) or ""
+            yield name, "\n".join(lines[node.lineno - 1 : node.end_lineno])
 
 
 def test_what_scripts_carry_a_copy_of_is_the_same_in_all() -> None:

@@ -889,6 +889,7 @@ def swap_after_check() -> Case:
     )
 
 
+@functools.cache
 def make_bomb(side: int = 14_143) -> bytes:
     """Return a PNG of 24 KB with 200 million black pixels."""
 

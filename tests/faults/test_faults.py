@@ -31,11 +31,9 @@ from practice.faults import practice_bytes, repeated_bytes
 import basic_upload
 import concurrent_upload
 import download_file
-import profile_picture_uploader
 import receipt_scanner
 import streaming_upload
 from faults.cases import (
-    DATA,
     KEY,
     NOISE,
     PNG,
@@ -90,15 +88,15 @@ not_root = pytest.mark.skipif(
 class Fault(NamedTuple):
     """A row of the table. `ours` and `tutorial`: what the user sees, what is left behind.
 
-    Where `tutorial` is None, the row before has shown the same code with the same fault. A row
-    that `says` something is a limit: the script lets it pass, to stay plain, and its docstring
-    says so in these words.
+    A row is for what tutorials get wrong; all that a script does is in its own tests. A row that
+    `says` something is a limit: the script lets it pass, to stay plain, and its docstring says so
+    in these words.
     """
 
     what: str
     case: Case
     ours: tuple[str, str]
-    tutorial: tuple[str, str] | None
+    tutorial: tuple[str, str]
     marks: Sequence[pytest.MarkDecorator] = ()
     says: str = ""
 
@@ -302,7 +300,7 @@ RESUMES = [
         "the same, and doesn't even name the version",
         resume("&then=nameless", whole=practice_bytes(1_000_000)[::-1]),
         ours=SAVED,
-        tutorial=None,
+        tutorial=("no error", "wrong bytes"),
     ),
     Fault(
         "the server names no version that can be asked for again: a weak ETag",
@@ -358,18 +356,12 @@ UPLOADS = [
         ours=("sent 200,…: 200", TWICE),
         tutorial=("no error", "the whole file in chunks, then an empty file in chunks"),
     ),
-    *[
-        Fault(
-            "302: the redirect becomes a GET, which brings no file but gets a 200",
-            upload(script, "/faults/redirect/302?to=/get", data=data),
-            ours=(f"…redirect…lost…{text}", "the whole file"),
-            tutorial=("no error", "the whole file") if script is basic_upload else None,
-        )
-        for script, data, text in (
-            (basic_upload, DATA, " - check the address"),
-            (concurrent_upload, DATA, " | 0 sent, 1 failed…exit code 1"),
-        )
-    ],
+    Fault(
+        "302: the redirect becomes a GET, which brings no file but gets a 200",
+        upload(basic_upload, "/faults/redirect/302?to=/get"),
+        ours=("…redirect…lost… - check the address", "the whole file"),
+        tutorial=("no error", "the whole file"),
+    ),
     Fault(
         "the file grows while it is sent",
         upload_while(grow),
@@ -389,18 +381,12 @@ UPLOADS = [
         ours=("sent 0 bytes: 200", "an empty file"),
         tutorial=("no error", "an empty file in chunks"),
     ),
-    *[
-        Fault(
-            "the server answers 413 before it has read the body",
-            upload(script, "/faults/too-large", data=data),
-            ours=(f"…413 REQUEST ENTITY TOO LARGE…{text}", "nothing"),
-            tutorial=("no error", "nothing") if script is basic_upload else None,
-        )
-        for script, data, text in (
-            (basic_upload, DATA, " - …"),
-            (concurrent_upload, DATA, " | 0 sent, 1 failed…exit code 1"),
-        )
-    ],
+    Fault(
+        "the server answers 413 before it has read the body",
+        upload(basic_upload, "/faults/too-large"),
+        ours=("…413 REQUEST ENTITY TOO LARGE… - …", "nothing"),
+        tutorial=("no error", "nothing"),
+    ),
     Fault(
         "the server says 200 when it has read 8 KB, and never has the rest",
         upload(
@@ -412,22 +398,12 @@ UPLOADS = [
         ours=("error: answered 200 after … of 20,000,000 bytes…", "nothing"),
         tutorial=("no error", "nothing"),
     ),
-    *[
-        Fault(
-            "the server resets the connection in the middle of the body",
-            upload(script, "/faults/reset?after=10", data=data),
-            ours=(f"{text}…", "nothing"),
-            tutorial=(
-                ("ConnectionError: ('Connection aborted.'…", "nothing")
-                if script is basic_upload
-                else None
-            ),
-        )
-        for script, data, text in (
-            (basic_upload, DATA, "error: the connection broke - the file may be larger"),
-            (concurrent_upload, DATA, "FAIL video.bin: the connection broke - the file may be"),
-        )
-    ],
+    Fault(
+        "the server resets the connection in the middle of the body",
+        upload(basic_upload, "/faults/reset?after=10"),
+        ours=("error: the connection broke - the file may be larger…", "nothing"),
+        tutorial=("ConnectionError: ('Connection aborted.'…", "nothing"),
+    ),
     *[
         Fault(
             "a media type from elsewhere has a line break in it",
@@ -446,35 +422,21 @@ UPLOADS = [
 ]
 
 CANT_CONNECT = "can't connect - try: …tests/offline.py …"
-SIX = (
-    basic_upload,
-    profile_picture_uploader,
-    streaming_upload,
-    download_file,
-    concurrent_upload,
-    receipt_scanner,
-)
 
 
-def in_all_scripts(what: str, route: str, says: str, tutorial: str, **others: str) -> list[Fault]:
-    """Return a row for each of the six scripts; `others` names those that say something else."""
+def wherever_it_goes(what: str, route: str, says: str, tutorial: str, **others: str) -> list[Fault]:
+    """Return a row for each way to talk to a server; `others` names those that differ."""
     rows = []
-    for script in SIX:
-        name = script.__name__
-        seen, left = f"error: {says}", "-"
-        if script is download_file:
-            left = "nothing"
-        if script is concurrent_upload:
-            seen = f"FAIL …{says}…exit code 1"
+    for script in (basic_upload, download_file, receipt_scanner):
+        name, left = script.__name__, "nothing" if script is download_file else "-"
+        ours = others.get(name, f"error: {says}"), left
         harm = others.get(f"{name}_tutorial", tutorial), others.get(f"{name}_left", left)
-        is_new = script in (basic_upload, download_file, receipt_scanner)  # else files= again
-        ours = others.get(name, seen), left
-        rows.append(Fault(what, visit(script, route), ours, harm if is_new else None))
+        rows.append(Fault(what, visit(script, route), ours, harm))
     return rows
 
 
 NETWORK = [
-    *in_all_scripts(
+    *wherever_it_goes(
         "the server answers 404",
         "/status/404",
         "…404 NOT FOUND…",
@@ -482,7 +444,7 @@ NETWORK = [
         download_file_left="an empty file",
         receipt_scanner_tutorial="JSONDecodeError: …",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "the server answers 500",
         "/status/500",
         "…500 INTERNAL SERVER ERROR…",
@@ -490,56 +452,44 @@ NETWORK = [
         download_file_left="an empty file",
         receipt_scanner_tutorial="JSONDecodeError: …",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "nobody listens at the address",
         NOWHERE,
         CANT_CONNECT,
         "ConnectionError: …",
-        concurrent_upload="FAIL me.png: can't connect…exit code 1",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "nobody knows the host's name",
         "http://no-such-host.invalid/",
         CANT_CONNECT,
         "ConnectionError: …",
-        concurrent_upload="FAIL me.png: can't connect…exit code 1",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "the server doesn't speak TLS, or its certificate is not to be trusted",
         "https://HERE/",
         "…no TLS at that port…",
         "SSLError: …",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "a redirect leads to an address that is none",
         "/faults/redirect/307?host=.invalid",
         "Failed to parse: '.invalid', label empty or too long…",
         "LocationParseError: …",
         receipt_scanner="error: …307 TEMPORARY REDIRECT…",
     ),
-    *in_all_scripts(
+    *wherever_it_goes(
         "a redirect leads to itself",
         "/faults/loop",
         "Exceeded 30 redirects…",
         "TooManyRedirects: …",
         receipt_scanner="error: …307 TEMPORARY REDIRECT…",
     ),
-    *[
-        Fault(
-            "the server's words hold a code for the terminal",
-            visit(script, "/faults/red", uploads.say_what_went_wrong),
-            ours=(f"{says}404 [31mRED…", "nothing" if script is download_file else "-"),
-            tutorial=("error: …\x1b[31mRED…", "-") if script is basic_upload else None,
-        )
-        for script, says in (
-            (basic_upload, "error: "),
-            (profile_picture_uploader, "error: "),
-            (streaming_upload, "error: "),
-            (download_file, "error: "),
-            (concurrent_upload, "FAIL me.png: "),
-            (receipt_scanner, "error: me.png: "),
-        )
-    ],
+    Fault(
+        "the server's words hold a code for the terminal",
+        visit(basic_upload, "/faults/red", uploads.say_what_went_wrong),
+        ours=("error: 404 [31mRED…", "-"),
+        tutorial=("error: …\x1b[31mRED…", "-"),
+    ),
     Fault(
         "a redirect leads to another host, with an API key in a header",
         send_key_elsewhere(),
@@ -681,7 +631,7 @@ PICTURES = [
     ),
     Fault(
         "a PNG of 24 KB holds 200 megapixels",
-        send_picture(make_bomb(), pictures.check_signature),
+        send_picture(lambda path: path.write_bytes(make_bomb()), pictures.check_signature),
         ours=("error: me.jpg: over 40,000,000 pixels", "nothing sent"),
         tutorial=("no error", "no picture that opens"),
     ),
@@ -902,7 +852,7 @@ CONSOLES = [
         "the console can't print the name",
         print_name(script, *options),
         ours=(says, "-"),
-        tutorial=("UnicodeEncodeError: …", "-") if script is concurrent_upload else None,
+        tutorial=("UnicodeEncodeError: …", "-"),
     )
     for script, options, says in (
         (concurrent_upload, ("東京.png", "--url"), "OK \\u6771\\u4eac.png: 200…exit code 0"),
@@ -913,7 +863,7 @@ CONSOLES = [
         "nobody reads the output: | head -1",
         print_into_closed_pipe(script, *options),
         ours=("…exit code 1", "-"),
-        tutorial=("BrokenPipeError: …", "-") if script is concurrent_upload else None,
+        tutorial=("BrokenPipeError: …", "-"),
         marks=[posix_only],
     )
     for script, options in (
@@ -983,9 +933,8 @@ def test_our_script_does_as_the_table_says(row: Fault, stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", make_parameters([row for row in TABLE if row.tutorial]))
+@pytest.mark.parametrize("row", make_parameters(TABLE))
 def test_the_tutorial_does_the_harm_that_the_table_says(row: Fault, stage: Stage) -> None:
-    assert row.tutorial
     assert row.says or row.tutorial != row.ours, "this is no harm"
     check(row.case.tutorial(stage), lambda: row.case.left(stage), row.tutorial)
 
