@@ -830,7 +830,8 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
                 save_whole(marked, args.annotate)
         except (OcrError, OSError, ValueError) as error:
             text = error if isinstance(error, OcrError) else explain(error, arguments)
-            print(f"error: {Path(source).name}: {text}", file=sys.stderr)
+            name = "" if isinstance(error, OSError) else f"{Path(source).name}: "
+            print(f"error: {name}{text}", file=sys.stderr)
             exit_code = 1
         if receipt and not args.json:
             print(source, describe(receipt), sep="\n")
