@@ -953,6 +953,7 @@ def test_a_wrong_number_of_workers_is_wrong_usage(workers: str) -> None:
     assert stopped.value.code == 2
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_terminal_shows_how_far_the_batch_is(uploads: Uploads, tmp_path: Path) -> None:
     paths = write_files(tmp_path, 12)
@@ -972,6 +973,7 @@ def test_a_terminal_shows_how_far_the_batch_is(uploads: Uploads, tmp_path: Path)
     assert len(done.stdout.splitlines()) == 13
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_missing_stderr_ends_no_batch(uploads: Uploads, tmp_path: Path) -> None:
     (path,) = write_files(tmp_path, 1)

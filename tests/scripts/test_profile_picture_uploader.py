@@ -690,6 +690,7 @@ MADE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", MADE, ids=str)
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
 def test_a_jpeg_neither_grows_nor_loses(
@@ -990,6 +991,7 @@ def test_the_extension_is_the_one_of_the_media_type() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_any_letter_in_any_place_gives_a_safe_name() -> None:
     for code in [*range(0x3000), *range(0xD7F0, 0xE010), *range(0xF8F0, 0x10000), 0x1F600, 0xE0041]:
         for name in (chr(code), f"{chr(code)}a.png", f"a{chr(code)}.png", f"con{chr(code)}"):
@@ -1075,11 +1077,3 @@ def test_a_refusal_in_mid_body_is_no_question_of_trust(
     with refuses_midway(tls=True) as wire:
         error = check_error(capsys, path, "--keep-original", "--url", wire.url)
     assert re.search("larger than the server takes|413", error)  # urllib3 may lose the 413
-
-
-def test_help_takes_an_address_with_a_percent_sign(run_script: RunScript) -> None:
-    result = run_script(
-        "profile_picture_uploader.py", "-h", env={"HTTPBIN_URL": f"{NOWHERE}/%7Eada"}
-    )
-    assert result.returncode == 0, result.stderr
-    assert "example: profile_picture_uploader.py" in result.stdout

@@ -122,6 +122,7 @@ def test_sends_the_photo_upright_and_below_one_megabyte() -> None:
         assert not dict(photo.getexif()), "the camera's position and serial number go along"
 
 
+@pytest.mark.slow
 def test_keeps_the_pixels_that_small_print_needs() -> None:
     """Halved, a photo of 12 megapixels loses a receipt of 60 lines that fills a third of it."""
     with open_sent(SAMPLES / "receipt.jpg") as photo:
@@ -132,6 +133,7 @@ def test_keeps_the_pixels_that_small_print_needs() -> None:
     assert max(error) < 4, f"of 255 the sent picture is off by {error}"
 
 
+@pytest.mark.slow
 def test_uses_most_of_the_megabyte(tmp_path: Path) -> None:
     sent = prepare_photo(save_noise(tmp_path / "big.png", (1500, 1500)))
     assert 0.7 * 1024 * 1024 < len(sent) <= 1024 * 1024, (
@@ -194,6 +196,7 @@ def save_deep(path: Path, mode: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "name"), [("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("F", "a.tif")]
 )
@@ -241,6 +244,7 @@ def test_refuses_a_bad_photo_before_anything_is_sent(tmp_path: Path, kind: str) 
         ReceiptScanner(KEY, URL).scan(path)
 
 
+@pytest.mark.slow
 def test_refuses_half_of_a_progressive_jpeg(tmp_path: Path) -> None:
     path = save_noise(tmp_path / "half.jpg", (3000, 2000), progressive=True)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -624,6 +628,7 @@ def test_two_naive_patterns_fail_most_of_them() -> None:
     assert right < len(TEXTS) / 2, f"two naive patterns read {right} of {len(TEXTS)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     ["7", " ", "\n", "TOTAL ", "TOTAL 1.00\n", "TOTAL\n", "1.00\n", "\0é中", "1/2/", "12 Jan "],
@@ -672,6 +677,7 @@ def test_marks_a_photo_that_lies_on_its_side_where_its_text_was_read() -> None:
     assert marked.height > marked.width, "the coordinates are those of the photo turned upright"
 
 
+@pytest.mark.slow
 def test_marks_a_scan_of_16_bits_on_no_white_page(tmp_path: Path) -> None:
     deep = save_deep(tmp_path / "scan.png", "I;16").read_bytes()
     marked = annotate(deep, GOOD, parse_reply(GOOD))
@@ -780,6 +786,7 @@ def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
     assert error.endswith(f" python {command}".rstrip())
 
 
+@pytest.mark.slow
 def test_tells_a_refusal_in_mid_body_from_a_question_of_trust(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -801,6 +808,7 @@ receipt_scanner.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit as POSIX has it")
 def test_a_full_disk_leaves_no_half_picture_and_costs_no_value(tmp_path: Path) -> None:
     (tmp_path / "old.png").write_bytes(b"what stood there")
