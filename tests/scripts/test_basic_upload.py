@@ -508,12 +508,12 @@ def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
 def test_a_refusal_in_mid_body_is_no_question_of_trust(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over TLS urllib3 loses the 413 that it gets on plain HTTP."""
+    """Over TLS urllib3 may lose the 413 that it gets on plain HTTP."""
     (tmp_path / "big.bin").write_bytes(bytes(20_000_000))
     trust(monkeypatch, tmp_path)
     with refuses_midway(tls=True) as wire:
         error = check_error(capsys, tmp_path / "big.bin", "--url", wire.url)
-    assert "larger than the server takes" in error
+    assert re.search("larger than the server takes|413", error)
     with refuses_midway() as wire:
         error = check_error(capsys, tmp_path / "big.bin", "--url", wire.url)
     assert "413 Payload Too Large" in error

@@ -324,7 +324,7 @@ def test_a_server_that_did_not_take_all_has_not_said_yes(multipart: bool, tmp_pa
 def test_a_refusal_in_mid_body_is_told_in_the_servers_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over TLS urllib3 loses the 413 that it gets on plain HTTP."""
+    """Over TLS urllib3 may lose the 413 that it gets on plain HTTP."""
     path = make_file(tmp_path, 20_000_000)
     trust(monkeypatch, tmp_path)
     with refuses_midway() as wire:
@@ -332,7 +332,7 @@ def test_a_refusal_in_mid_body_is_told_in_the_servers_words(
     assert "413 Payload Too Large at most 1000000 - " in error
     with refuses_midway(tls=True) as wire:
         error = check_error(capsys, path, "--url", wire.url)
-    assert "larger than the server takes" in error
+    assert re.search("larger than the server takes|413", error)
 
 
 @pytest.mark.parametrize("multipart", [False, True])
