@@ -44,6 +44,11 @@ FORMS = {
 }
 
 
+def find_form(script: str) -> Form:
+    assert script in FORMS, f"{script} is new. Hint: add a line to FORMS in {Path(__file__).name}"
+    return FORMS[script]
+
+
 def read_code(script: str) -> str:
     return (ROOT / script).read_text(encoding="utf-8")
 
@@ -60,8 +65,7 @@ def find_function(tree: ast.Module, name: str) -> ast.stmt:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_chapters_piece_comes_first_and_fits_the_eye(script: str) -> None:
-    assert script in FORMS, f"{script} is new. Hint: add a line to FORMS in {Path(__file__).name}"
-    form, tree = FORMS[script], ast.parse(read_code(script))
+    form, tree = find_form(script), ast.parse(read_code(script))
     line = find_function(tree, form.piece).lineno
     assert line <= form.begins_by, f"{form.piece} begins at line {line} of {script}"
     for core in form.cores:
@@ -76,7 +80,7 @@ def test_the_chapters_piece_comes_first_and_fits_the_eye(script: str) -> None:
 def test_errors_travel_and_are_caught_in_few_places(script: str) -> None:
     tree = ast.parse(read_code(script))
     lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
-    assert len(lines) <= FORMS[script].excepts, f"{script} has an except in the lines {lines}"
+    assert len(lines) <= find_form(script).excepts, f"{script} has an except in the lines {lines}"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
