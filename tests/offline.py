@@ -21,6 +21,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -144,13 +145,17 @@ class PracticeServer(ThreadedWSGIServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the variables that lead a script here; a practice API key is kept."""
+        """Return the variables that lead a script here, past any proxy; a practice key is kept."""
         key = os.environ.get("OCR_SPACE_API_KEY", "")
-        return {
+        variables = {
             "HTTPBIN_URL": self.url,
             "OCR_SPACE_URL": f"{self.url}/parse/image",
             "OCR_SPACE_API_KEY": key if key in ocr_space.PRACTICE_KEYS else ocr_space.DEMO_KEY,
         }
+        for name in ("no_proxy", "NO_PROXY"):  # requests reads either, the small one first
+            others = os.environ.get(name)
+            variables[name] = f"127.0.0.1,{others}" if others else "127.0.0.1"
+        return variables
 
     def __enter__(self) -> PracticeServer:
         self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -183,7 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options = build_parser().parse_args(argv[:1])  # what follows belongs to the script
     needed = ["httpbin"]
-    if Path(options.script or "receipt_scanner.py").name == "receipt_scanner.py":
+    name = Path(options.script or "receipt_scanner.py").name
+    if name == "receipt_scanner.py":
         needed += ["rapidocr", "onnxruntime"]  # the other scripts run where these have no wheel
     for package in needed:
         if importlib.util.find_spec(package) is None:
@@ -197,8 +203,10 @@ def main(argv: list[str] | None = None) -> int:
     with server:
         if not options.script:
             return serve(server)
+        if name == "receipt_scanner.py" and not load_engine():
+            return 130
         say(f"practice server at {server.url}")
-        return run([sys.executable, str(script), *argv[1:]], child_environment(server))
+        return run([sys.executable, str(script), *argv[1:]], os.environ | server.environment)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -222,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
             "  python download_file.py $HTTPBIN_URL/faults/truncate/10000\n"
             "  python streaming_upload.py --url $HTTPBIN_URL/faults/too-large\n\n"
             f"{faults}\n\n"
-            f"values of OCR_SPACE_API_KEY that always fail:\n{keys}\n"
+            f"values of OCR_SPACE_API_KEY that never give a whole reading:\n{keys}\n"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -240,13 +248,20 @@ def find_script(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def child_environment(server: PracticeServer) -> dict[str, str]:
-    """Return this environment with the server's variables, and no proxy before the server."""
-    environment = os.environ | server.environment
-    for name in ("no_proxy", "NO_PROXY"):  # requests reads either, the small one first
-        others = os.environ.get(name)
-        environment[name] = f"127.0.0.1,{others}" if others else "127.0.0.1"
-    return environment
+def load_engine() -> bool:
+    """Load the OCR engine before a script waits for its answer; False after a Ctrl-C."""
+    say("loading the OCR engine")
+    try:
+        from practice import ocr_engine
+
+        ocr_engine.warm_up()
+    except KeyboardInterrupt:
+        return False
+    show = logging.StreamHandler()
+    show.setFormatter(logging.Formatter("offline: %(message)s"))
+    ocr_space.log.addHandler(show)
+    ocr_space.log.setLevel(logging.INFO)
+    return True
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
@@ -282,9 +297,9 @@ def send(child: subprocess.Popen[bytes], number: int) -> None:
 
 def serve(server: PracticeServer) -> int:
     """Print the lines that lead other terminals here, and serve until Ctrl-C: that is success."""
-    command = "set" if os.name == "nt" else "export"
     for name, value in server.environment.items():
-        print(f"{command} {name}={value}", flush=True)
+        line = f"set {name}={value}" if os.name == "nt" else f"export {name}={shlex.quote(value)}"
+        print(line, flush=True)
     say("paste these lines into another terminal; Ctrl-C stops the server")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in some backgrounds
     with suppress(KeyboardInterrupt):
@@ -305,4 +320,6 @@ def fail(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # The engine may be reading yet, in its thread: where Python ends under it, it aborts.
+    os._exit(code)

@@ -1,9 +1,11 @@
 """OCR.space's POST /parse/image, as the practice server answers it.
 
-Request fields, reply, error shapes and the 1 MB limit are those of the real API. It differs where
-it must, and says so in the reply: it downloads no `url` and reads no PDF pages. It reads the first
-frame of a picture, has one engine whatever `OCREngine` says, does nothing for `scale`, and ignores
-what only a searchable PDF or a checkbox needs.
+Request fields, reply, limits and the shapes of its errors are those of the real API, as its
+clients have met them: a bare string, `{"error": ...}`, an object with ErrorMessage, plain text. It
+differs where it must, and says so in the reply: it downloads no `url` and reads no PDF. It reads
+the first frame of a picture, has one engine whatever `OCREngine` says, does nothing for `scale`,
+and ignores what only a searchable PDF or a checkbox needs. `language` decides only whether
+Chinese, Japanese and Korean letters are dropped.
 
 `TextOrientation` is the clockwise turn of the text, in degrees, that was undone before reading.
 The overlay's coordinates are pixels of the picture after that and after its EXIF orientation.
@@ -17,13 +19,16 @@ import base64
 import binascii
 import io
 import json
+import logging
 import struct
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from werkzeug.wrappers import Request, Response
 
 if TYPE_CHECKING:
@@ -33,12 +38,13 @@ DEMO_KEY = "helloworld"
 MAX_FILE_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 MAX_FORM_BYTES = 16 * MAX_FILE_BYTES  # room for a base64Image that is too large
 MAX_SIDE_PIXELS = 10_000
+PATIENCE_SECONDS = 5  # then a client that waits for the engine hears from us
 FILE_TYPES = {"BMP", "GIF", "JPG", "PDF", "PNG", "TIF", "WEBP"}
 FILE_TYPE_ALIASES = {"JPEG": "JPG", "TIFF": "TIF"}
 CJK_LANGUAGES = {"auto", "chs", "cht", "jpn", "kor"}
 LANGUAGES = CJK_LANGUAGES | {
     *("ara", "bul", "cze", "dan", "dut", "eng", "fin", "fre", "ger", "gre", "hrv", "hun", "ita"),
-    *("pol", "por", "rus", "slv", "spa", "swe", "tai", "tur", "ukr", "vnm"),
+    *("pol", "por", "rus", "slv", "spa", "swe", "tai", "tha", "tur", "ukr", "vnm"),
 }
 # Damaged pixels raise the first three and the last, damaged EXIF the others.
 PILLOW_ERRORS = (
@@ -56,15 +62,22 @@ PARAMETERS = (
 )
 
 
+log = logging.getLogger(__name__)
+
+
 class Refusal(Exception):
-    """A request that OCR.space would refuse; the arguments are its messages."""
+    """A request that OCR.space refuses; the arguments are its messages."""
+
+
+class BadFileError(Exception):
+    """A file that is no picture."""
 
 
 class DamagedPictureError(Exception):
-    """A file that can't be read as a picture."""
+    """A picture that can't be read."""
 
 
-def envelope(started: float, **values: object) -> Response:
+def envelope(started: float, status: int = 200, **values: object) -> Response:
     """Return a reply of OCR.space; `values` win over those of a success."""
     milliseconds = round((time.perf_counter() - started) * 1000)
     reply = {
@@ -73,25 +86,39 @@ def envelope(started: float, **values: object) -> Response:
         "ProcessingTimeInMilliseconds": str(milliseconds),
         "SearchablePDFURL": "Searchable PDF not generated as it was not requested.",
     }
-    return answer(reply | values)
+    return answer(reply | values, status)
 
 
-def page(code: int, text: str = "", error: str = "", **values: object) -> dict[str, object]:
+def page(code: int, text: str = "", **values: object) -> dict[str, object]:
     """Return one item of ParsedResults."""
     return {
         "FileParseExitCode": code,
         "ParsedText": text,
-        "ErrorMessage": error,
-        "ErrorDetails": error,
+        "ErrorMessage": "",
+        "ErrorDetails": "",
     } | values
 
 
-# What no harmless request can provoke, on request: these API keys always fail in their own way.
+def failed_page(code: int, reason: str) -> dict[str, object]:
+    """Return an item of ParsedResults that says its reason twice, as OCR.space does."""
+    return page(code, ErrorMessage=f"Parsing Error: {reason}", ErrorDetails=reason)
+
+
+# What no harmless request can provoke, on request: these API keys are answered so, always.
 PRACTICE_KEYS: dict[str, tuple[int, object]] = {
     "practice-throttled": (
         403,
         "You may only perform this action upto maximum 10 number of times within 600 seconds",
     ),
+    "practice-blocked": (
+        403,
+        {
+            "OCRExitCode": 99,
+            "IsErroredOnProcessing": True,
+            "ErrorMessage": "This API key is blocked, please contact support",
+        },
+    ),
+    "practice-plain-text": (400, b"The request could not be processed"),
     "practice-outage": (
         200,
         {
@@ -106,10 +133,23 @@ PRACTICE_KEYS: dict[str, tuple[int, object]] = {
     "practice-timeout": (
         200,
         {
-            "ParsedResults": [page(-20, error="OCR engine timed out")],
+            "ParsedResults": [page(-20, ErrorMessage="OCR engine timed out")],
             "OCRExitCode": 3,
             "IsErroredOnProcessing": False,
             "ProcessingTimeInMilliseconds": "30000",
+        },
+    ),
+    "practice-half": (  # of two pages one was read
+        200,
+        {
+            "ParsedResults": [
+                page(1, "CORNER CAFE\t\r\n12/31/2025\t\r\nTOTAL\t$7.70\t\r\n"),
+                failed_page(-10, "The page is damaged."),
+            ],
+            "OCRExitCode": 2,
+            "IsErroredOnProcessing": False,
+            "ErrorMessage": ["Not all images/pages could be parsed"],
+            "ProcessingTimeInMilliseconds": "1500",
         },
     ),
 }
@@ -125,7 +165,8 @@ def parse_image(request: Request) -> Response:
         status, reply = PRACTICE_KEYS[key]
         return answer(reply, status)
     if key != DEMO_KEY:
-        return answer("The API key is invalid", 403)
+        why = "Take one from https://ocr.space/ocrapi, and send it as it came by mail."
+        return answer({"error": "E555: The API key is invalid", "details": why}, 403)
     try:
         check_fields(fields)
         data, file_type = find_upload(request, fields)
@@ -138,18 +179,46 @@ def parse_image(request: Request) -> Response:
             raise Refusal("The practice server reads no PDF pages, the real OCR.space does")
         picture = open_picture(data)
     except Refusal as refusal:
+        messages = list(refusal.args)
         return envelope(
-            started, OCRExitCode=99, IsErroredOnProcessing=True, ErrorMessage=list(refusal.args)
+            started, 400, OCRExitCode=99, IsErroredOnProcessing=True, ErrorMessage=messages
         )
+    except BadFileError as error:
+        return answer({"error": f"E501: {error}"}, 400)
     except DamagedPictureError as error:
         return envelope(
             started,
-            ParsedResults=[page(-10, error=f"Parsing Error: {error}")],
+            ParsedResults=[failed_page(-10, str(error))],
             OCRExitCode=3,
             IsErroredOnProcessing=True,
             ErrorMessage=["All images/pages errored in parsing"],
         )
-    return envelope(started, ParsedResults=[read_page(picture, fields)])
+    with keep_waiting(request):
+        return envelope(started, ParsedResults=[read_page(picture, fields)])
+
+
+@contextmanager
+def keep_waiting(request: Request) -> Iterator[None]:
+    """Send `100 Continue` now and then, for our engine takes a minute on a slow machine.
+
+    A client skips any number of interim responses (RFC 9110, 15.2), and its read timeout begins
+    anew with each. The status of the answer stays open, other than after a first blank of JSON.
+    The real API is silent.
+    """
+    done = threading.Event()
+
+    def send() -> None:
+        with suppress(OSError):  # the client left
+            while not done.wait(PATIENCE_SECONDS):
+                request.environ["werkzeug.socket"].sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def check_fields(fields: Mapping[str, str]) -> None:
@@ -222,7 +291,7 @@ def find_file_type(fields: Mapping[str, str], filename: str, media_type: str) ->
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """Return the first frame, upright and opaque; raise DamagedPictureError."""
+    """Return the first frame, upright and opaque; raise BadFileError, DamagedPictureError."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if max(picture.size) > MAX_SIDE_PIXELS:
@@ -231,8 +300,10 @@ def open_picture(data: bytes) -> Image.Image:
                 )
             # This decodes all of it; the engine would read half a JPEG and say nothing.
             upright = ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError as error:
+        raise BadFileError("The file is not an image, or of an unknown kind") from error
     except PILLOW_ERRORS as error:
-        raise DamagedPictureError("The picture is damaged or of an unknown kind.") from error
+        raise DamagedPictureError("The image is damaged.") from error
     if upright.has_transparency_data:
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))
@@ -243,6 +314,7 @@ def read_page(picture: Image.Image, fields: Mapping[str, str]) -> dict[str, obje
     """Return the item of ParsedResults for a picture."""
     from practice import ocr_engine  # takes its time, which the other scripts shouldn't pay
 
+    log.info("reading a picture of %d x %d pixels", *picture.size)
     wanted = {name for name, value in fields.items() if value.lower() == "true"}
     reading = ocr_engine.read_picture(
         picture,
@@ -288,5 +360,7 @@ def overlay_line(box: TextBox) -> dict[str, object]:
 
 
 def answer(value: object, status: int = 200) -> Response:
-    """Return a JSON response."""
+    """Return a JSON response, or plain text where the value is bytes."""
+    if isinstance(value, bytes):
+        return Response(value, status, content_type="text/plain")
     return Response(json.dumps(value), status, content_type="application/json")
