@@ -28,20 +28,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import requests
 
@@ -50,10 +41,8 @@ MAX_BYTES = 50 * 1024 * 1024
 TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
-MAX_ATTEMPTS = 10
-MAX_SPREAD_SECONDS = 16
-PATIENCE_SECONDS = 120  # for all the pauses of a file
-READ_BYTES = 64 * 1024
+SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # by chance, on top of each pause
+MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
 
 
 def upload_files(
@@ -70,33 +59,29 @@ def upload_files(
     After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
     yielded, then comes that exception. `headers` are for an API's token.
 
-    `executor` is any other concurrent.futures.Executor, as Dask's
-    `Client.get_executor(pure=False)`; it ends what it was given, and stays open. Where a
-    worker dies, that costs one file; a ProcessPoolExecutor fails all that is pending, and
-    ends the batch.
+    `executor` may be any other, as Dask's `Client.get_executor(pure=False)`; it ends what it
+    was given, and stays open. A worker that dies costs one file; a ProcessPoolExecutor then
+    fails all that is pending, and ends the batch.
     """
     in_flight: dict[Future[UploadResult], Path] = {}
     stopped = threading.Event()
-    sleep = time.sleep if executor else stopped.wait  # an Event can't travel
     with ThreadPoolExecutor(max_workers) as pool:
-        upload = partial(upload_single_file, url=url, headers=headers, sleep=sleep)
+        submit = (executor or pool).submit
+        sleep = time.sleep if executor else stopped.wait  # no Event reaches a cluster
         try:
             for path in paths:
-                future = (executor or pool).submit(upload, path)
+                future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
                 in_flight[future] = Path(path)
-                has_room = len(in_flight) < 4 * max_workers
-                yield from take_done(in_flight, timeout=0 if has_room else None)
+                is_full = len(in_flight) == 4 * max_workers
+                yield from take_done(in_flight, timeout=None if is_full else 0)
             while in_flight:
                 yield from take_done(in_flight)
-        except (Exception, KeyboardInterrupt):  # of `paths`, or at any time
-            stopped.set()
+        except BaseException as error:  # Ctrl-C, what `paths` raises, the caller's `break`
             pool.shutdown(wait=False, cancel_futures=True)  # what has not begun
-            yield from finish(in_flight)
+            stopped.set()  # nor does a pause end in another try
+            if not isinstance(error, GeneratorExit):  # after `break` nobody listens
+                yield from finish(in_flight)
             raise
-        finally:  # also when the caller's loop ends early
-            stopped.set()
-            for future in in_flight:
-                future.cancel()
 
 
 def take_done(
@@ -105,21 +90,19 @@ def take_done(
     """Wait for one, at most `timeout` seconds; yield and forget all that is done."""
     for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
         path = in_flight.pop(future)
-        error = CancelledError() if future.cancelled() else future.exception()
+        error = "cancelled" if future.cancelled() else future.exception()
         if error:  # the worker died, which costs one file and not the batch
-            yield UploadResult(path, False, None, f"{type(error).__name__}: {error}", 0, 0.0)
+            yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
         else:
             yield future.result()
 
 
 def finish(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult]:
     """Yield what is under way, even when Ctrl-C is pressed again."""
-    for future in [*in_flight]:
-        if future.cancelled():
-            del in_flight[future]
-    while in_flight:
+    under_way = {future: in_flight[future] for future in in_flight if not future.cancelled()}
+    while under_way:
         with suppress(KeyboardInterrupt):
-            yield from take_done(in_flight)
+            yield from take_done(under_way)
 
 
 class UploadResult(NamedTuple):
@@ -172,7 +155,7 @@ def upload_single_file(
         )
         status = response.status_code
         check_answer(response)
-        for _ in response.iter_content(READ_BYTES):
+        for _ in response.iter_content(64 * 1024):
             pass  # read to its end, its connection serves the next file
     except (OSError, ValueError) as failure:  # requests.RequestException is an OSError
         error = explain(failure, size)
@@ -180,29 +163,24 @@ def upload_single_file(
 
 
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
-    """POST; when the server says «not now», wait as it asks, and longer, and try again.
+    """POST; when the server says «not now», wait as it asks and a bit, and try again.
 
     That is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that the request was
     refused. After a timeout nobody knows whether the file was stored, so there is no other
-    try. A part of each pause is chance, and grows: all that wait just as long come back in
-    the same instant, and all but a few are refused again.
+    try. The bit is chance, and grows: workers that wait just as long come back together.
     """
-    response = post_on_kept_connection(url, **request)
-    waited = 0.0
-    for attempt in range(1, MAX_ATTEMPTS):
-        spread = min(2**attempt, MAX_SPREAD_SECONDS)
+    for spread in SPREAD_SECONDS:
+        response = post_on_kept_connection(url, **request)
         pause = read_retry_after(response) + random.uniform(0, spread)  # noqa: S311
-        waited += pause
-        if response.status_code not in (429, 503) or waited > PATIENCE_SECONDS:
-            break
+        if response.status_code not in (429, 503) or pause > MAX_PAUSE_SECONDS:
+            return response
         response.close()  # the next try comes over a new connection
         if sleep(pause):
-            break
-        response = post_on_kept_connection(url, **request)
-    return response
+            return response
+    return post_on_kept_connection(url, **request)
 
 
-_thread = threading.local()  # its Sessions, which are not made to be shared
+_thread = threading.local()  # its Session, which is not made to be shared
 
 
 def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
@@ -211,18 +189,17 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     Servers close what they have kept for a while, perhaps when our request has just set
     out. Where one rather died over a file that it had taken, a repeat may store that twice.
     """
-    host = urlsplit(url).netloc
-    kept = vars(_thread).pop(host, None)  # it comes back when it has served
+    kept = getattr(_thread, "session", None)
+    _thread.session = None
     session: requests.Session = kept or requests.Session()
     try:
         response = session.post(url, **request)
     except requests.ConnectionError:  # a ReadTimeout is none
-        if not kept:
-            raise
-        session = requests.Session()
-        response = session.post(url, **request)
+        if kept:
+            return post_on_kept_connection(url, **request)  # now a new one
+        raise
     if response.ok:
-        vars(_thread)[host] = session
+        _thread.session = session
     return response
 
 
@@ -298,15 +275,14 @@ def explain(error: OSError | ValueError, size: int) -> str:
     return meaning
 
 
-def find_files(names: Iterable[str]) -> list[Path]:
+def find_files(names: list[str]) -> list[str]:
     """Return what names, folders and patterns stand for (Windows expands no *)."""
-    files: list[Path] = []
+    files: list[str] = []
     for name in names:
         # What exists is no pattern, even when it is called photo[1].jpg.
         pattern = f"{glob.escape(name)}/*" if os.path.lexists(name) else name
         found = sorted(glob.glob(pattern, recursive=True))
-        found = [path for path in found if not os.path.isdir(path)]  # noqa: PTH112
-        files += map(Path, found or [name])  # Path.is_dir() may raise
+        files += [path for path in found if not os.path.isdir(path)] or [name]  # noqa: PTH112
     return files
 
 
@@ -343,38 +319,30 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
-def show_count(number: int, total: int) -> None:
-    """Print `3 of 12` in place on a terminal; elsewhere each result has its line."""
-    if sys.stderr and sys.stderr.isatty():
-        print(f"{number} of {total}", end="\r", file=sys.stderr, flush=True)
-
-
 def upload_and_report(
     names: list[str], url: str, max_workers: int, arguments: list[str]
 ) -> int | str:
     """Upload what was named, print each result and a summary; return the exit code."""
-    paths: list[Path] = []
+    files: list[str] = []
     results: list[UploadResult] = []
     is_stopped = True
     started = time.monotonic()
     with suppress(KeyboardInterrupt):
-        paths += find_files(names)
-        for result in upload_files(paths, url, max_workers=max_workers):
+        files = find_files(names)
+        for result in upload_files(files, url, max_workers=max_workers):
             results.append(result)
             print(result)
-            show_count(len(results), len(paths))
+            if sys.stderr and sys.stderr.isatty():
+                print(f"{len(results)} of {len(files)}", end="\r", file=sys.stderr)
         is_stopped = False
-    sent = [result for result in results if result.ok]
+    sent = [result.bytes for result in results if result.ok]
     failed = len(results) - len(sent)
-    left = f", {len(paths) - len(results)} not sent" if is_stopped else ""
-    size = sum(result.bytes for result in sent)
-    seconds = time.monotonic() - started
+    left = f", {len(files) - len(results)} not sent" if is_stopped else ""
+    size, seconds = sum(sent), time.monotonic() - started
     print(f"{len(sent)} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
-    if is_stopped:
-        return 130
     if any(result.error == CANT_CONNECT for result in results):
         return f"error: {CANT_CONNECT} - try: {name_launcher(arguments)}"
-    return int(failed > 0)
+    return 130 if is_stopped else int(failed > 0)
 
 
 def name_launcher(arguments: list[str]) -> str:
@@ -390,12 +358,10 @@ def name_launcher(arguments: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Upload many files at once, and pause where the server asks for it. "
-        "Ctrl-C waits for what is under way.",
+        description="Upload many files at once. Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
-    names = "FILE | FOLDER | GLOB"
-    parser.add_argument("files", nargs="*", metavar=names, help="default: samples")
+    parser.add_argument("names", nargs="*", metavar="FILE|FOLDER|GLOB", help="default: samples")
     parser.add_argument("--workers", type=int, default=3, help="at once (default: 3)")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
@@ -407,7 +373,7 @@ def main(argv: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     with suppress(BrokenPipeError):
-        sys.exit(upload_and_report(args.files or [str(SAMPLES)], url, args.workers, rest))
+        sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers, rest))
     # Who reads our output has seen enough, as `head -1` has.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)

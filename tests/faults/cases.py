@@ -599,8 +599,8 @@ def upload_batch(
     def break_worker(stage: Stage, module: ModuleType, name: str) -> None:
         upload = getattr(module, name)
 
-        def upload_or_die(path: Path, *args: object, **options: object) -> object:
-            if path.name == died:
+        def upload_or_die(path: str | Path, *args: object, **options: object) -> object:
+            if Path(path).name == died:
                 raise MemoryError
             return upload(path, *args, **options)
 

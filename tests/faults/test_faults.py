@@ -581,7 +581,7 @@ BATCHES = [
     Fault(
         "a worker dies",
         upload_batch("a.png", "b.png", "c.png", died="b.png"),
-        ours=("FAIL b.png: MemoryError… | OK a.png: 200 | OK c.png: 200 | 2 sent, 1 failed…", "-"),
+        ours=("FAIL b.png: …MemoryError… | OK a.png: 200 | OK c.png: 200 | 2 sent, 1 failed…", "-"),
         tutorial=("MemoryError: ", "-"),
     ),
     Fault(

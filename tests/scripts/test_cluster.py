@@ -125,4 +125,4 @@ def test_a_worker_that_dies_costs_one_file(
         path.name for path in good
     )
     (failed,) = [result for result in results if not result.ok]
-    assert str(failed).startswith("FAIL deadly: KilledWorker: ")
+    assert str(failed).startswith("FAIL deadly: the worker died: KilledWorker")

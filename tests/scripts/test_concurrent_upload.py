@@ -430,14 +430,6 @@ def test_a_new_connection_that_dies_is_not_tried_again_and_size_is_named_where_i
     assert len(wire.requests) == 1, "Hint: nobody knows whether the file was stored"
 
 
-def test_a_connection_to_another_server_is_no_kept_one(uploads: Uploads, tmp_path: Path) -> None:
-    (path,) = write_files(tmp_path, 1)
-    with canned(b"") as wire, ThreadPoolExecutor(1) as pool:
-        assert pool.submit(upload_single_file, path, uploads.url).result().ok
-        assert not pool.submit(upload_single_file, path, wire.url).result().ok
-    assert len(wire.requests) == 1
-
-
 def test_the_try_after_a_pause_opens_a_connection(uploads: Uploads, tmp_path: Path) -> None:
     """Servers close a kept connection after some time, often as long as Retry-After."""
     (path,) = write_files(tmp_path, 1)
@@ -496,11 +488,10 @@ def test_pauses_grow_and_differ_and_there_is_an_end(uploads: Uploads, tmp_path: 
 
 def test_nobody_waits_for_hours(uploads: Uploads, tmp_path: Path) -> None:
     (path,) = write_files(tmp_path, 1)
-    uploads.replies = itertools.repeat((429, {"Retry-After": "50"}))
+    uploads.replies = itertools.repeat((429, {"Retry-After": "3600"}))
     pauses: list[float] = []
-    assert not upload_single_file(path, uploads.url, sleep=pauses.append).ok
-    assert sum(pauses) <= 120
-    assert len(pauses) == 2
+    assert upload_single_file(path, uploads.url, sleep=pauses.append).status == 429
+    assert not pauses
 
 
 @pytest.mark.slow
@@ -676,15 +667,15 @@ def test_stopping_early_starts_nothing_new(uploads: Uploads, tmp_path: Path) -> 
     def generate() -> Iterator[Path]:
         paths = write_files(tmp_path, 20)
         yield from paths[:2]
+        take(uploads.arrived, 1)
         first.set()
         yield from paths[2:]
 
-    with ThreadPoolExecutor(1) as pool:
-        batch = upload_files(generate(), uploads.url, max_workers=2, executor=pool)
-        assert next(batch).path.name == "doc0.txt"
-        take(uploads.arrived, 2)
-        batch.close()  # type: ignore[attr-defined]  # what `break` does
-        second.set()
+    batch = upload_files(generate(), uploads.url, max_workers=1)
+    assert next(batch).path.name == "doc0.txt"
+    take(uploads.arrived, 1)
+    threading.Timer(0.3, second.set).start()
+    batch.close()  # type: ignore[attr-defined]  # what `break` does
     assert len(uploads.bodies) == 2
 
 
@@ -763,7 +754,8 @@ def test_a_worker_that_dies_costs_its_file(
     executor = InlineExecutor(lasts=2, error=error)
     results = list(upload_files(write_files(tmp_path, 4), uploads.url, executor=executor))
     assert [result.ok for result in results] == [True, True, False, False]
-    assert type(error).__name__ in (results[3].error or "")
+    told = "cancelled" if isinstance(error, CancelledError) else type(error).__name__
+    assert f"the worker died: {told}" in str(results[3]).replace("'", "")
 
 
 @pytest.mark.slow
