@@ -92,6 +92,9 @@ def call(script: Script, method: str, path: str | Path, **options: object) -> Re
 
 def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:
     """Return the name of the method that posts a good picture, and the type of path it takes."""
+    if "upload" in script.found:
+        found: tuple[str, Callable[[str], str | Path]] = script.found["upload"]
+        return found
     script.make_file("me.jpg")
     methods = [
         name
@@ -108,6 +111,7 @@ def find_upload(script: Script) -> tuple[str, Callable[[str], str | Path]]:
             script.forget()
             result = call(script, method, kind("me.jpg"))
             if script.web.received:
+                script.found["upload"] = method, kind
                 return method, kind
             is_first = kind is str or "'str'" in problem.got  # a Path may get further
             if result.error and is_first and "upload" in method.lower():

@@ -190,7 +190,7 @@ def find_reading(script: Script) -> int | None:
 @chapter
 def test_holds_only_a_chunk_in_memory(script: Script) -> None:
     """Hold no more than a chunk of the file in memory."""
-    size = 16 * MEGABYTE
+    size = 4 * MEGABYTE
     path = script.make_large_file("video.bin", size)
     script.load()
     with script.measure_memory() as memory:
@@ -199,7 +199,7 @@ def test_holds_only_a_chunk_in_memory(script: Script) -> None:
             pass
     script.expect(
         memory.peak < size / 2,
-        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 16 MB",
+        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 4 MB",
         expected="one chunk at a time",
         hint="the whole file was in memory at once: read chunk_size bytes at a time",
         line=script.search(r"\.read\(\)|readlines|read_bytes") or find_reading(script),
@@ -525,12 +525,12 @@ def test_streams_multipart(script: Script) -> None:
         hint="the part is not the file: nothing but a line end stands before each boundary",
         line=script.sent[-1].line,
     )
-    path = script.make_large_file("large.bin", 8 * MEGABYTE)
+    path = script.make_large_file("large.bin", 4 * MEGABYTE)
     with script.measure_memory() as memory:
         script.call(upload, path, multipart=True, chunk_size=64_000)
     script.expect(
-        memory.peak < 6 * MEGABYTE,
-        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 8 MB",
+        memory.peak < 3 * MEGABYTE,
+        got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 4 MB",
         expected="one chunk at a time",
         hint="the multipart body was built in memory: yield its head, the chunks, its end",
         line=script.sent[-1].line,

@@ -9,10 +9,10 @@ Both stand in lists, mistakes/SCRIPT.diff and right/SCRIPT.diff:
     >    response = requests.post(url, files=files)
 
 Under the name stands what it is made of (chapter: the listing in chapter/, exercise: the one in
-chapter/exercises/, solution: our script, alone: nothing) and the check that fails, or `right`.
-Where more checks fail, the one with the hint comes first. Then what stands there (-), what replaces
-it (+), and what is kept (space), with an empty line between two places. The report must name the
-line that is marked with > (it is new) or = (it is kept). @ROOT@ stands for this checkout.
+chapter/exercises/, solution: our script, alone: nothing) and the first check that fails, or
+`right`; where more checks are named, the first has the hint. Then what stands there (-), what
+replaces it (+), and what is kept (space), with an empty line between two places. The report must
+name the line with > (it is new) or = (it is kept). @ROOT@ stands for this checkout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from reader_checks.catalog import CHECKS, LEVELS, ROOT, SCRIPTS, read_checks
+from reader_checks.catalog import CHECKS, ROOT, SCRIPTS, read_checks
 from reader_checks.worker import Outcome, Worker
 
 BASES = {
@@ -111,8 +111,7 @@ class Judge:
         path = self.folder / str(case) / case.script
         path.parent.mkdir(parents=True)
         path.write_text(case.write()[0], "utf-8")
-        levels = ("chapter",) if case.base == "chapter" and case.checks else LEVELS
-        return find_failures(self.get_worker(), path, *levels)
+        return find_failures(self.get_worker(), path, case.checks)
 
     def get_worker(self) -> Worker:
         """Return this thread's own worker."""
@@ -131,14 +130,16 @@ class Judge:
             worker.stop()
 
 
-def find_failures(worker: Worker, script: Path, *levels: str) -> dict[str, Outcome]:
-    """Return what the checks of a script find, as far as they can run."""
+def find_failures(worker: Worker, script: Path, expected: list[str]) -> dict[str, Outcome]:
+    """Return what the checks of a script find, up to the last one that is expected to fail."""
     failures: dict[str, Outcome] = {}
+    levels = {check.level for check in read_checks(script.name) if check.name in expected}
     for check in read_checks(script.name):
-        if check.level in levels:
-            outcome = worker.judge(check, script)
-            if outcome.state not in ("passed", "not started"):
-                failures[check.name] = outcome
-            if outcome.state == "unusable":
-                break
+        if expected and check.level not in levels:
+            continue  # a mistake in an exercise leaves the chapter's part as it was
+        outcome = worker.judge(check, script)
+        if outcome.state not in ("passed", "not started"):
+            failures[check.name] = outcome
+        if outcome.state == "unusable" or (expected and expected[-1] in failures):
+            break
     return failures

@@ -322,6 +322,7 @@ class Script:
         self.load_error: BaseException | None = None  # what importing it ended with
         self.max_requests = MAX_REQUESTS
         self.arguments: tuple[str, ...] | None = None  # with which it does something
+        self.found: dict[str, Any] = {}  # what a check's helpers found out, once
         self._module: types.ModuleType | None = None
         self._source = source.read_bytes()
         self.path.write_bytes(self._source)
@@ -342,12 +343,14 @@ class Script:
             sys.modules[module.__name__] = module
             self._import_own_modules()
             self.called = f"import {self.path.stem}"
+            before = {*threading.enumerate()}
             try:
                 exec(compile_script(self._source, str(self.path)), module.__dict__)
             except (SyntaxError, Stop) as error:
                 self.raise_unusable(error)
             except (Exception, SystemExit) as error:
                 self.load_error = error
+            wait_for_threads({*threading.enumerate()} - before)
             self._module = module
             self.forget()
         return self._module
@@ -850,16 +853,26 @@ class Script:
     def find_hiding(self, needed: frozenset[str]) -> str | None:
         """Return the file beside the script that Python imports in place of a known module."""
         imported = {name.partition(".")[0] for name in find_imports(self._source)}
-        for name in sorted(needed | (imported & (sys.stdlib_module_names | {"PIL"}))):
+        known = needed | (imported & (sys.stdlib_module_names | {"PIL"}))
+        for name in sorted(self._beside & known - {*sys.builtin_module_names}):
             for file in (f"{name}.py", f"{name}/__init__.py"):
-                if name not in sys.builtin_module_names and (self.home / file).is_file():
+                if (self.home / file).is_file():
                     return file
         return None
+
+    @functools.cached_property
+    def _beside(self) -> set[str]:
+        """The modules that lie beside the reader's script."""
+        return {
+            path.stem
+            for path in self.home.iterdir()
+            if path.suffix == ".py" or (not path.suffix and path.is_dir())
+        }
 
     def _find_own_modules(self) -> list[str]:
         """Return what the script imports from the reader's folder."""
         names = find_imports(self._source)
-        return [name for name in names if self._is_beside(name.partition(".")[0])]
+        return [name for name in names if name.partition(".")[0] in self._beside]
 
     def _import_own_modules(self) -> None:
         """Let the scripts that this one imports run now: what they send is not this one's."""
@@ -867,14 +880,12 @@ class Script:
             with contextlib.suppress(BaseException):  # the script's own import raises it again
                 importlib.import_module(name)
 
-    def _is_beside(self, module: str) -> bool:
-        """Tell whether a module lies beside the reader's script."""
-        return (self.home / f"{module}.py").is_file() or (self.home / module).is_dir()
-
     def _open(self, file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
         opened = self._real_open(file, mode, *rest, **options)
         with contextlib.suppress(TypeError, ValueError, OSError):
-            path = Path(os.fsdecode(file)).resolve()
+            path = self._inside / os.fsdecode(file)
+            if ".." in path.parts:
+                path = path.resolve()
             is_here = path.is_relative_to(self._inside) and path.name != self.name
             if is_here or (FILE_NAME.fullmatch(path.name) and not is_library(path)):
                 self.opened.append(Opened(path, mode, opened, self.current_line()))
@@ -943,7 +954,7 @@ class Script:
         self._real_open = builtins.open
         self._real_send = HTTPAdapter.send
         self._inside = self.folder.resolve()
-        before = {*sys.modules}
+        before, threads = {*sys.modules}, {*threading.enumerate()}
         with Patch() as patch:
             patch.setattr(builtins, "open", self._open)
             patch.setattr(io, "open", self._open)
@@ -972,23 +983,24 @@ class Script:
             try:
                 yield self
             finally:
+                wait_for_threads({*threading.enumerate()} - threads, 2)
                 for name in {*sys.modules} - before:
-                    if name == self.path.stem or self._is_beside(name.partition(".")[0]):
+                    if name == self.path.stem or name.partition(".")[0] in self._beside:
                         del sys.modules[name]
                 for opened in self.opened:
                     with contextlib.suppress(Exception):
                         opened.file.close()
 
 
-def wait_for_threads(threads: set[threading.Thread]) -> None:
+def wait_for_threads(threads: set[threading.Thread], seconds: float = 60) -> None:
     """Wait as Python does at its end: for threads that are no daemons, and for what a pool has."""
     for thread in threads:
         if not thread.daemon:
             with contextlib.suppress(AttributeError, IndexError, TypeError):
                 pool = thread._args[0]()  # type: ignore[attr-defined]
                 if isinstance(pool, ThreadPoolExecutor):
-                    pool.shutdown()
-            thread.join(10)
+                    pool.shutdown(wait=False)
+            thread.join(seconds)
 
 
 HTTPBIN_PATHS = re.compile(

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 EXTENSIONS = "jpe?g|png|gif|webp|pdf|txt|csv|md|json|docx|zip|mp4|mov|avi|mkv|mp3|wav|bin|dat|heic"
@@ -32,10 +32,12 @@ def find_file_names(source: str) -> set[str]:
     return {name for name in names if FILE_NAME.fullmatch(name) and not Path(name).is_absolute()}
 
 
-def walk(source: str) -> Iterator[ast.AST]:
-    """Yield what a script consists of, nothing where Python can't read it."""
+@functools.lru_cache(maxsize=8)
+def walk(source: str) -> list[ast.AST]:
+    """Return what a script consists of, nothing where Python can't read it."""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        yield from ast.walk(ast.parse(source))
+        return [*ast.walk(ast.parse(source))]
+    return []
 
 
 def find_node(source: str, is_wanted: Callable[[ast.AST], object]) -> int | None:
@@ -44,6 +46,7 @@ def find_node(source: str, is_wanted: Callable[[ast.AST], object]) -> int | None
     return min(lines, default=None)
 
 
+@functools.lru_cache(maxsize=256)
 def find_line(source: str, pattern: str) -> int | None:
     """Return the first line of a script's code that looks so."""
     for number, line in enumerate(source.splitlines(), 1):
@@ -54,7 +57,7 @@ def find_line(source: str, pattern: str) -> int | None:
 
 def find_uncalled(source: str, method: str) -> int | None:
     """Return the line where a method is named without () behind it."""
-    tree = [*walk(source)]
+    tree = walk(source)
     called = {id(node.func) for node in tree if isinstance(node, ast.Call)}
     lines = [
         node.lineno
@@ -128,9 +131,10 @@ def does_nothing(statement: ast.stmt) -> bool:
 METHODS = {"close", "flush", "join", "read", "result", "seek", "start", "submit", "write"}
 
 
+@functools.lru_cache(maxsize=8)
 def find_uncalled_line(source: str) -> tuple[str, int] | None:
     """Return a function that is only named in a line of its own, and that line."""
-    nodes = [*walk(source)]
+    nodes = walk(source)
     functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     for node in nodes:
         value = node.value if isinstance(node, ast.Expr) else None
@@ -141,6 +145,7 @@ def find_uncalled_line(source: str) -> tuple[str, int] | None:
     return None
 
 
+@functools.lru_cache(maxsize=8)
 def find_always_true(source: str) -> int | None:
     """Return the line of an `if status == 200 or 201`, which is always true."""
     tests = [node.test for node in walk(source) if isinstance(node, (ast.If, ast.While, ast.IfExp))]
@@ -154,6 +159,7 @@ def find_always_true(source: str) -> int | None:
     return min(lines, default=None)
 
 
+@functools.lru_cache(maxsize=8)
 def find_bad_guard(source: str) -> int | None:
     """Return the line of an `if __name__ == ...` that is never true when a script is run."""
     return find_node(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import hashlib
 import io
 import json
 import re
@@ -21,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image, ImageDraw
 
-KEPT_BYTES = 2_000_000  # of a body; what is longer is only counted and hashed
+KEPT_BYTES = 2_000_000  # of a body; what is longer is only counted
 
 
 parse_headers = HeaderParser().parsestr
@@ -45,7 +44,6 @@ class Received:
     headers: dict[str, str]  # the names in title case
     body: bytes = b""  # empty where it is longer than KEPT_BYTES
     size: int = 0
-    sha256: str = ""
     is_chunked: bool = False
 
     @property
@@ -285,7 +283,7 @@ class Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def read_body(self, request: Received) -> None:
-        sha256, kept, buffer = hashlib.sha256(), io.BytesIO(), memoryview(bytearray(65536))
+        kept, buffer = io.BytesIO(), memoryview(bytearray(65536))
         request.is_chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
         length = int(request.headers.get("Content-Length", 0))
         while length or request.is_chunked:
@@ -300,12 +298,10 @@ class Handler(BaseHTTPRequestHandler):
                     raise ConnectionError("the body ended early")
                 length -= count
                 request.size += count
-                sha256.update(buffer[:count])
                 if request.size <= KEPT_BYTES:
                     kept.write(buffer[:count])
             if request.is_chunked:
                 self.rfile.readline()
-        request.sha256 = sha256.hexdigest()
         request.body = kept.getvalue() if request.size <= KEPT_BYTES else b""
 
     def send(self, reply: Reply) -> None:
