@@ -423,11 +423,12 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     Raises OSError for a file that can't be read, InvalidPhoto for one that can't be sent.
     """
     data = read_file(path)
-    if data.startswith(b"%PDF-") and len(data) <= MAX_BYTES:
+    is_small = len(data) <= MAX_BYTES
+    if is_small and data.startswith(b"%PDF-"):
         return data
     try:
         image = open_picture(data)
-        is_small = len(data) <= MAX_BYTES and max(image.size) <= MAX_SIDE_PIXELS
+        is_small = is_small and max(image.size) <= MAX_SIDE_PIXELS
         photo = decode_small(image, data)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Image.DecompressionBombError as error:
@@ -441,7 +442,7 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     if is_turned:
         photo.getexif()[ExifTags.Base.Orientation] = orientation
         photo = ImageOps.exif_transpose(photo)
-    return encode_jpeg(photo, find_profile(image))
+    return encode_jpeg(photo, image.info.get("icc_profile", b""))
 
 
 def read_file(path: str | Path | BinaryIO) -> bytes:
@@ -463,34 +464,32 @@ def open_picture(data: bytes) -> Image.Image:
     file = io.BytesIO(data)
     if data.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
-    if data.startswith(CAMERA_RAW) or data[4:12] == b"ftypcrx ":
-        raise InvalidPhoto(RAW_ADVICE)
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
         image: Image.Image = JpegImageFile(file)
     elif data[4:12] in HEIC_BRANDS and b"avif" not in data[12:40]:
         try:
-            from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
+            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise InvalidPhoto(HEIC_ADVICE) from None
-        register_heif_opener()
+        pillow_heif.register_heif_opener()
         image = Image.open(file, formats=["HEIF"])
+    elif data.startswith(CAMERA_RAW) or data[4:12] == b"ftypcrx ":
+        raise InvalidPhoto(RAW_ADVICE)
     else:
         image = Image.open(file, formats=OTHER_FORMATS)
-    tags = getattr(image, "tag_v2", {})
-    if DNG_VERSION in tags or tags.get(SUBFILE_TYPE, 0) & 1:  # a thumbnail of what follows
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1:  # a thumbnail of what follows
         raise InvalidPhoto(RAW_ADVICE)
-    memory = image.width * image.height * find_cost(image) + len(data)
-    if memory > MAX_MEMORY_BYTES:
+    if image.width * image.height * find_cost(image) + len(data) > MAX_MEMORY_BYTES:
         raise Image.DecompressionBombError
     return image
 
 
 def find_cost(image: Image.Image) -> float:
-    """Return how many bytes of memory a pixel takes until the picture is small, as measured."""
+    """Return how many bytes of memory each pixel takes, as measured."""
     if not isinstance(image, JpegImageFile):
-        cost = COSTS.get(image.format or "", 9)
         is_plain = image.mode in ("1", "L", "P", "RGB")  # the others are copied once more
-        return cost if is_plain else cost + 5
+        return COSTS.get(image.format or "", 9) + (0 if is_plain else 5)
     if "progressive" not in image.info:
         return 1.4
     samples = [across * down for _, across, down, _ in image.layer]
@@ -503,26 +502,31 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def decode_small(image: Image.Image, data: bytes) -> Image.Image:
-    """Decode all of a picture, into no more pixels than are sent; it comes in RGB or YCbCr."""
+    """Decode a whole picture, into no more pixels than are sent, as RGB or YCbCr.
+
+    A JPEG's decoder can halve it on the way, and again: `draft` says so. It must be said
+    before anything is loaded, by exif_transpose(), too; later it does nothing.
+    """
     pixels = image.width * image.height
     scale = min(1, math.sqrt(SENT_PIXELS / pixels), MAX_SIDE_PIXELS / max(image.size))
     size = [max(round(side * scale), 1) for side in image.size]
     if not isinstance(image, JpegImageFile):
-        return make_rgb(image).resize(size, SMOOTH)
+        return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
     part = 1
     while pixels > 4 * SENT_PIXELS * part**2:
         part *= 2
     width, height = image.width // part, image.height // part
     if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
-        image.draft(None, (width, height))  # a half or a quarter, if nothing was loaded yet
-        return make_rgb(image).resize(size, SMOOTH)
+        image.draft(None, (width, height))
+        return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
     # Brightness and colour apart, as a JPEG has them: one byte a pixel, where RGB takes four.
     image.draft("L", (width, height))
-    brightness = image.resize(size, SMOOTH)
+    bands = [image.resize(size, Image.Resampling.BILINEAR)]
     colour = JpegImageFile(io.BytesIO(data))
     colour.draft(None, (width // 4, height // 4))
-    _, blue, red = (band.resize(size, QUICK) for band in colour.convert("YCbCr").split())
-    return Image.merge("YCbCr", (brightness, blue, red))
+    for band in colour.convert("YCbCr").split()[1:]:
+        bands.append(band.resize(size, Image.Resampling.NEAREST))
+    return Image.merge("YCbCr", bands)
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
@@ -540,15 +544,10 @@ def make_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def find_profile(image: Image.Image) -> bytes | None:
-    """Return the colour profile, if it still fits the picture that is sent."""
-    profile: bytes = image.info.get("icc_profile") or b""
-    is_fitting = profile[16:20] == b"RGB " and len(profile) < MAX_BYTES // 8
-    return profile if is_fitting else None
-
-
-def encode_jpeg(photo: Image.Image, profile: bytes | None) -> bytes:
+def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
     """Return a picture as JPEG in the best of a few qualities that keep to the limit."""
+    if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:  # it was grey, or CMYK
+        profile = b""
     while True:
         for quality in JPEG_QUALITIES:
             jpeg = io.BytesIO()
@@ -558,23 +557,21 @@ def encode_jpeg(photo: Image.Image, profile: bytes | None) -> bytes:
         photo = photo.resize([side * 4 // 5 for side in photo.size])  # only noise comes here
 
 
+MAX_SIDE_PIXELS = 10_000  # the API's limit
+SENT_PIXELS = 4_900_000  # as many as 1 MB holds sharply; half of them would lose small print
+JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters blur
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_MEMORY_BYTES = 380_000_000
-MAX_SIDE_PIXELS = 10_000  # the API's limit
-SENT_PIXELS = 5_000_000  # print that 12 megapixels show can still be read, more would blur
-JPEG_QUALITIES = (90, 85, 80, 75, 70, 65, 60)  # as Pillow counts them; below, letters blur
-SMOOTH = Image.Resampling.BILINEAR
-QUICK = Image.Resampling.BOX
-OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
+OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftyphevc", b"ftypmif1")
 HEIC_ADVICE = (
-    "a HEIC photo - run: pip install pillow-heif, or set the iPhone to JPEG "
-    "(Settings, Camera, Formats, Most Compatible)"
+    "a HEIC photo - pip install pillow-heif, or let the iPhone take JPEG: "
+    "Settings, Camera, Formats, Most Compatible"
 )
 CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"II*\0\x10\0\0\0CR")
 RAW_ADVICE = "a camera's raw file - save it as JPEG"
-DNG_VERSION, SUBFILE_TYPE = 50706, 254  # TIFF tags
+TAG_SUBFILE, TAG_DNG = 254, 50706
 
 
 # --- the request and the reply ---
@@ -596,9 +593,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # of https://user:password@host/ alone
     return request
 
 
@@ -802,12 +797,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if meaning != CANT_CONNECT:
         return meaning
     python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{meaning} - try: {python} {' '.join(quoted)}"
+    script = Path(__file__)
+    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+    return f"{meaning} - try: {python} {command}"
 
 
 def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int:

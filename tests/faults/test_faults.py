@@ -779,8 +779,7 @@ OCR = [
             ("list", "a list", "…", "TypeError: …"),
             ("number", "a number", "…", "TypeError: …"),
             ("null", "null", "no text in the reply", "TypeError: …"),
-            ("deep", "100,000 brackets", "no text in the reply", "RecursionError: …"),
-            ("huge", "50 MB of excuses", "no no no …[...]", "KeyError: …"),
+            ("huge", "5 MB of excuses", "no no no …", "KeyError: …"),
             ("error-list", "a list of errors", "E1 E2", "TypeError: …"),
             ("error-string", "an error", "E3", "KeyError: …"),
             ("no-results", "no pages", "no text in the reply", "IndexError: …"),
@@ -795,12 +794,14 @@ OCR = [
         Fault(
             f"the OCR service refuses: {what}",
             scan("/parse/image", key=key),
-            ours=(f"{OCR_SAYS}{says} - see https://ocr.space/ocrapi", "-"),
+            ours=(f"{OCR_SAYS}{says}", "-"),
             tutorial=(harm, "-"),
         )
         for key, what, says, harm in (
-            (KEY, "403 with a string", "The API key is invalid", "TypeError: …"),
-            ("practice-throttled", "403 with another", "You may only perform…", "TypeError: …"),
+            (KEY, "403, the key", "403…E555…check the key…", "KeyError: …"),
+            ("practice-throttled", "403, a string", "403…only perform…wait", "TypeError: …"),
+            ("practice-blocked", "403, an object", "403…is blocked…", "KeyError: …"),
+            ("practice-plain-text", "400, a text", "400…processed - …", "JSONDecodeError: …"),
             ("practice-outage", "its flag is set", "E101: Timed out…", "TypeError: …"),
             ("practice-timeout", "only a page's exit code says so", "OCR engine timed out…", "…"),
         )
@@ -831,19 +832,19 @@ OCR = [
     ),
 ]
 
-MEGABYTE = 1_000_000
+LETTERS = 200_000
 TEXTS = [
     Fault(
-        f"the service reads 1 MB of {what}",
+        f"the service reads 200 KB of {what}",
         read_text(text, tutorial),
         ours=("no error", "-"),
         tutorial=("TimeoutError: still busy", "-"),
         marks=[posix_only, pytest.mark.slow],
     )
     for what, text, tutorial in (
-        ("digits", "7" * MEGABYTE, receipts.find_amounts),
-        ("blanks", " " * MEGABYTE + "x", receipts.tidy_lines),
-        ("TOTAL TOTAL …", "TOTAL " * (MEGABYTE // 6), receipts.find_total),
+        ("digits", "7" * LETTERS, receipts.find_amounts),
+        ("blanks", " " * LETTERS + "x", receipts.tidy_lines),
+        ("TOTAL TOTAL …", "TOTAL " * (LETTERS // 6), receipts.find_total),
     )
 ]
 

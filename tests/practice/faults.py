@@ -477,8 +477,7 @@ OCR_REPLIES: dict[str, Callable[[], str]] = {
     "list": lambda: json.dumps(["no", "idea"]),
     "number": lambda: "42",
     "null": lambda: "null",
-    "deep": lambda: "[" * 100_000,
-    "huge": lambda: json.dumps({"ErrorMessage": ["no " * 17_000_000]}),  # 50 MB
+    "huge": lambda: json.dumps({"ErrorMessage": ["no " * 1_700_000]}),  # 5 MB
     "error-list": lambda: json.dumps(
         {"IsErroredOnProcessing": True, "ParsedResults": None, "ErrorMessage": ["E1", "E2"]}
     ),
