@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,24 @@ def run_script(server: PracticeServer, tmp_path: Path) -> RunScript:
         )
 
     return run
+
+
+@contextmanager
+def cpu_seconds(limit: float) -> Iterator[None]:
+    """Raise TimeoutError in what computes for longer, however busy the machine is."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise TimeoutError("still busy")
+
+    if os.name != "posix":
+        pytest.skip("needs a timer of computing time")
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def run_main(

@@ -538,13 +538,13 @@ def compare_batches(plan: Plan, base: str, path: str) -> None:
         print(f"  {name:<44}{rate:>10.0f}{target:>10}{round(extra, 1) + 0:>10.1f}", flush=True)
 
 
-def time_receipts() -> None:
+def time_receipts(rounds: int) -> None:
     """Print how long the text of a receipt takes to parse."""
     medians = []
     for path in (ROOT / "tests" / "scripts" / "receipt_texts").glob("*.txt"):
         text = path.read_text("utf-8").partition("---\n")[2]  # before it: what is to be found
         seconds = []
-        for _ in range(21):
+        for _ in range(rounds):
             started = time.perf_counter()
             parse_receipt(text)
             seconds.append(time.perf_counter() - started)
@@ -680,7 +680,7 @@ def run(plan: Plan, pictures: Path | None = None) -> None:
         else:
             compare_memory(plan, base, folder)
             compare_batches(plan, base, small)
-        time_receipts()
+        time_receipts(2 * plan.rounds + 1)
         if pictures:
             plot_memory(base, source, plan.transfer_bytes, pictures / "benchmark_memory.png")
             plot_speed(base, source, plan.transfer_bytes, pictures / "benchmark_speed.png")
