@@ -21,7 +21,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import requests
 
@@ -47,14 +47,18 @@ def upload_file(
     `headers` are for an API's token. Redirected to another host, requests drops
     Authorization but takes other headers along, and asks ~/.netrc for that host.
 
-    Raises OSError for a file that can't be read, ValueError for a line break in the
-    media type, requests.HTTPError for no 2xx, else requests.RequestException.
+    Raises OSError, ValueError for a line break in the media type, requests.HTTPError
+    for an answer that is no 2xx, else requests.RequestException.
     """
+    path = Path(path)
+    media_type = media_type or find_media_type(path)
+    if "\r" in media_type or "\n" in media_type:
+        raise ValueError("a media type has no line breaks")  # it would forge a header
     with open(path, "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
         response = requests.post(
             url,
-            files={field: build_part(path, handle, media_type)},
+            files={field: (path.name, handle, media_type)},
             data=metadata,
             headers={**(headers or {}), **OUR_HEADERS},
             auth=send_in_blocks,
@@ -65,16 +69,9 @@ def upload_file(
     return response
 
 
-def build_part(
-    path: str | Path, handle: BinaryIO, media_type: str | None = None
-) -> tuple[str, BinaryIO, str]:
-    """Return what `files=` wants for one part: file name, handle, media type."""
-    path = Path(path)
-    if media_type is None:  # requests doesn't guess it
-        media_type = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-    if "\r" in media_type or "\n" in media_type:
-        raise ValueError("a media type has no line breaks")  # it would forge a header
-    return path.name, handle, media_type
+def find_media_type(path: Path) -> str:
+    """Return the media type by the file's extension; requests doesn't guess it."""
+    return MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -85,9 +82,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # of https://user:password@host/ alone
     return request
 
 
@@ -98,38 +93,32 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
-
-    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
-    """
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
-    if 200 <= status < 300 and not is_lost:
+    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
+    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
+    says = read_message(response) if is_sent else "a redirect lost the file"
+    response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    with response:  # closed then
-        says = "after a redirect, the file got lost" if is_lost else read_message(response)
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
 
 def read_message(response: requests.Response) -> str:
-    """Return what a short body says, but no HTML, and nothing that repeats a token."""
-    text = ""
-    with suppress(requests.RequestException):  # the status is enough
-        text = next(response.iter_content(1000), b"").decode(errors="replace")
-    sent = response.request.headers
-    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
-    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
-    if text.lstrip().startswith("<") or any(token in text for token in tokens):
-        return ""
-    return text[:200]
+    """Return what a text says, but no HTML, and no token of ours."""
+    with suppress(requests.RequestException, ValueError):  # cut off, or no text
+        text = next(response.iter_content(16_384), b"").decode()
+        for word in " ".join(map(str, response.request.headers.values())).split():
+            if len(word) >= 8:  # a token; not "Bearer", nor "1"
+                text = text.replace(word, "***")
+        return "" if text.lstrip().startswith("<") else text[:200]
+    return ""
 
 
 OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
-COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -176,37 +165,44 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 }
 
 
-def show_bytes(data: bytes) -> str:
-    r"""Make bytes printable, \r\n too."""
-    return data.decode("latin-1").encode("unicode_escape").decode()
-
-
-def show_lines(data: bytes) -> str:
-    r"""Make bytes printable, with a new line after each \r\n."""
-    return show_bytes(data).replace(r"\r\n", "\\r\\n\n")
-
-
 def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]:
     """Return the request that `upload_file` would send; nothing is sent."""
     with open(path, "rb") as handle, requests.Session() as session:
-        size = os.fstat(handle.fileno()).st_size
-        files = {"file": build_part(path, handle)}
+        files = {"file": (path.name, handle, find_media_type(path))}
         request = session.prepare_request(
             requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
         )
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
-    end = body.rindex(b"\r\n--")  # where the last boundary begins
-    start = end - size
-    content = show_bytes(body[start:end])
-    if len(content) > 80:
-        content = f"{show_bytes(body[start : start + 12])} [{size - 12:,} bytes] "
+    size = path.stat().st_size
+    if size > 20:  # that fits no line
+        end = body.rindex(b"\r\n--")  # where the last boundary begins
+        left_out = f" [{size - 4:,} bytes] ".encode()
+        body = body[: end - size + 4] + left_out + body[end:]
     host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends it first
     lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
     for name, value in request.headers.items():
         lines.append(f"{name}: {'***' if name == 'Authorization' else value!s}")
-    text = show_lines(body[:start]) + content + show_lines(body[end:])
-    return [*lines, "", text.rstrip()]
+    return [*lines, "", show_bytes(body).replace(r"\r\n", "\\r\\n\n").rstrip()]
+
+
+def show_bytes(data: bytes) -> str:
+    r"""Make bytes printable, \r\n too."""
+    return data.decode("latin-1").encode("unicode_escape").decode()
+
+
+def peek_file(path: Path) -> list[str]:
+    """Return what a file's first bytes are, announce, and become in text mode."""
+    with open(path, "rb") as handle:
+        head = handle.read(PEEK_BYTES)
+    kinds = [SIGNATURES[start] for start in SIGNATURES if head.startswith(start)]
+    return [
+        f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
+        f"It announces {kinds[0] if kinds else 'no type we know; perhaps text'}.",
+        f"Opened as utf-8 text: {read_as_text(head, 'utf-8')}",
+        # The encoding of Windows, before Python 3.15.
+        f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",
+    ]
 
 
 def read_as_text(data: bytes, encoding: str) -> str:
@@ -225,20 +221,6 @@ def read_as_text(data: bytes, encoding: str) -> str:
     return f"no error, but {change}\n  {show_bytes(sent)}"
 
 
-def peek_file(path: Path) -> list[str]:
-    """Return what a file's first bytes are, announce, and become in text mode."""
-    with open(path, "rb") as handle:
-        head = handle.read(PEEK_BYTES)
-    kinds = [SIGNATURES[start] for start in SIGNATURES if head.startswith(start)]
-    return [
-        f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
-        f"It announces {kinds[0] if kinds else 'no type we know; perhaps text'}.",
-        f"Opened as utf-8 text: {read_as_text(head, 'utf-8')}",
-        # The encoding of Windows, before Python 3.15.
-        f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",
-    ]
-
-
 def show_reply(response: requests.Response, data: bytes) -> list[str]:
     """Return what was sent and what httpbin received: it echoes binary in base64."""
     import base64
@@ -249,8 +231,7 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
     encoded = base64.b64encode(data).decode()
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # no httpbin
         reply = response.json()
-        for name, value in reply["form"].items():
-            lines.append(f"received {name!r}: {value!r}")
+        lines += [f"received {name!r}: {value!r}" for name, value in reply["form"].items()]
         for name, echo in reply["files"].items():
             same = echo.encode() == data or echo.endswith(f",{encoded}")
             words = f"{len(data):,} bytes, {'' if same else 'NOT '}the same as on disk"
@@ -267,12 +248,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if meaning != CANT_CONNECT:
         return meaning
     python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{meaning} - try: {python} {' '.join(quoted)}"
+    script = Path(__file__)
+    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+    return f"{meaning} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -281,12 +260,9 @@ def main(argv: list[str] | None = None) -> None:
         epilog="example: basic_upload.py photo.jpg --meta caption=holiday --show-body",
     )
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE, help="default: a sample")
-    parser.add_argument(
-        "--meta", action="append", default=[], metavar="NAME=VALUE", help="a form field"
-    )
-    look = parser.add_mutually_exclusive_group()
-    look.add_argument("--show-body", action="store_true", help="print the request, send nothing")
-    look.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
+    parser.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE", help="a field")
+    parser.add_argument("--show-body", action="store_true", help="print the request, send nothing")
+    parser.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     if not all("=" in item for item in args.meta):

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -78,34 +78,26 @@ def download_file(
     target = Path(output_path)
     if target.exists() and not target.is_file():
         raise OSError(f"{target} is not a file")  # a folder, or a device
-    if resume:
-        return resume_download(
-            url, target, expected_prefix, chunk_size, max_bytes, on_progress, headers, timeout
-        )
-    part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
-    with request_file(url, headers, timeout) as response:
+    span = find_rest(url, target) if resume else {}
+    with request_file(url, headers, timeout, span) as response:
         check_answer(response)
-        total = check_headers(response, target, expected_prefix, max_bytes)
-        chunks = read_chunks(response, chunk_size)
-        chunks = check_bytes(chunks, response, expected_prefix)
+        check_type(response, target, expected_prefix)
+        chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
+        if resume:
+            return save_resumably(chunks, response, url, target)
+        part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
         try:
             with open(part, "wb") as file:
-                write_chunks(file, chunks, total, max_bytes, on_progress)
+                for chunk in chunks:
+                    file.write(chunk)
             part.replace(target)  # in one step: the old file, then the new one
         finally:
             part.unlink(missing_ok=True)  # after any failure, Ctrl-C too
     return target
 
 
-def resume_download(
-    url: str,
-    target: Path,
-    expected_prefix: str,
-    chunk_size: int,
-    max_bytes: int | None,
-    on_progress: Progress,
-    headers: Headers,
-    timeout: Timeout,
+def save_resumably(
+    chunks: Iterator[bytes], response: requests.Response, url: str, target: Path
 ) -> Path:
     """Go on where an earlier call stopped, and leave to the next one what came.
 
@@ -114,82 +106,94 @@ def resume_download(
     call at a time.
     """
     part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
-    origin = hashlib.sha256(url.encode()).hexdigest()  # the address may hold a password
-    with request_rest(url, part, version, origin, headers, timeout) as response:
-        check_answer(response)
-        total = check_headers(response, target, expected_prefix, max_bytes)
-        chunks = read_chunks(response, chunk_size)
-        etag = find_version(response)
-        is_rest = response.status_code == 206
-        if not is_rest:
-            chunks = check_bytes(chunks, response, expected_prefix)
-        try:
-            with open(part, "ab" if is_rest else "wb") as file:
-                if not is_rest:
-                    version.write_text(f"{origin} {etag}", "utf-8")
-                write_chunks(file, chunks, total, max_bytes, on_progress)
-            part.replace(target)
-        finally:
-            if not (etag and part.exists()):  # of no use, or renamed
-                part.unlink(missing_ok=True)
-                version.unlink(missing_ok=True)
+    etag = find_version(response)
+    is_rest = response.status_code == 206
+    first = next(chunks)  # its type is right: it may cost what is there
+    try:
+        with open(part, "ab" if is_rest else "wb") as file:
+            if not is_rest:
+                version.write_text(f"{hash_address(url)} {etag}", "utf-8")
+            file.write(first)
+            for chunk in chunks:
+                file.write(chunk)
+        part.replace(target)
+    finally:
+        if not (etag and part.exists()):  # of no use, or renamed
+            part.unlink(missing_ok=True)
+            version.unlink(missing_ok=True)
     return target
 
 
+def find_rest(url: str, target: Path) -> dict[str, str]:
+    """Return headers that ask for what an earlier call left, if it is still the same file."""
+    part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
+    if not (part.is_file() and version.is_file()):
+        return {}
+    size = part.stat().st_size
+    address, _, etag = version.read_text("utf-8").partition(" ")
+    if not (size and etag) or address != hash_address(url):
+        return {}
+    return {"Range": f"bytes={size}-", "If-Range": etag}
+
+
+def hash_address(url: str) -> str:
+    """Return what can be noted of an address, which may hold a password."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
 def request_file(
-    url: str, headers: Headers, timeout: Timeout, span: Headers = None
+    url: str, headers: Headers, timeout: Timeout, span: dict[str, str]
 ) -> requests.Response:
-    """Ask for a file, or for a span of it; the body waits to be read."""
-    return requests.get(
+    """Ask for a span of a file, or for all of it; the body waits to be read."""
+    response = requests.get(
         url,
-        headers={**(headers or {}), **OUR_HEADERS, **(span or {})},
+        headers={**(headers or {}), **OUR_HEADERS, **span},
         auth=leave_netrc_alone,
         timeout=timeout,
         stream=True,
     )
+    if not span or response.status_code not in (206, 416):
+        return response
+    # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
+    start, total = find_span(response)
+    is_same = find_version(response) == span["If-Range"]
+    if is_same and span["Range"] == f"bytes={start}-" and start < (total or 0):
+        return response
+    response.close()
+    return request_file(url, headers, timeout, {})
 
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # of https://user:password@host/ alone
     return request
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is the file or the span.
-
-    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
-    """
+    """Raise HTTPError, in the server's words, unless this is the file or the span."""
     status = response.status_code
     if status == 200 or (status == 206 and "Range" in response.request.headers):
-        return
+        return  # raise_for_status() lets 1xx and 3xx pass
     reason = response.reason or http.client.responses.get(status, "")
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {read_message(response)}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
 
 def read_message(response: requests.Response) -> str:
-    """Return what a short text says, but no HTML, and nothing that repeats a token."""
-    text = ""
-    with suppress(requests.RequestException):  # the status is enough
-        text = next(response.iter_content(1000), b"").decode(errors="replace")
-    sent = response.request.headers
-    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
-    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
-    is_text = "\ufffd" not in text[:200] and not text.lstrip().startswith("<")
-    if not is_text or any(token in text for token in tokens):
-        return ""
-    return text[:200]
+    """Return what a text says, but no HTML, and no token of ours."""
+    with suppress(requests.RequestException, ValueError):  # cut off, or no text
+        text = next(response.iter_content(16_384), b"").decode()
+        for word in " ".join(map(str, response.request.headers.values())).split():
+            if len(word) >= 8:  # a token; not "Bearer", nor "1"
+                text = text.replace(word, "***")
+        return "" if text.lstrip().startswith("<") else text[:200]
+    return ""
 
 
-def check_headers(
-    response: requests.Response, target: Path, expected_prefix: str, max_bytes: int | None
-) -> int | None:
-    """Return the size of the whole file, None where the server doesn't tell."""
+def check_type(response: requests.Response, target: Path, expected_prefix: str) -> None:
+    """Raise ContentTypeMismatch unless the headers announce what is expected."""
     media_type = response.headers.get("Content-Type", "").strip().lower()
     if not media_type or not media_type.startswith(expected_prefix.lower()):
         got = media_type or "no Content-Type"
@@ -200,90 +204,53 @@ def check_headers(
     names = (urlsplit(response.url).path.lower(), target.name.lower())
     if "gzip" in media_type or any(name.endswith(GZIP_SUFFIXES) for name in names):
         response.raw.headers.pop("Content-Encoding", None)  # the file's own: it stays
-    total = find_size(response)
+
+
+def read_chunks(
+    response: requests.Response, chunk_size: int, max_bytes: int | None, on_progress: Progress
+) -> Iterator[bytes]:
+    """Yield the body, but nothing before its first bytes are checked."""
+    received, total = find_span(response)
     if max_bytes is not None and (total or 0) > max_bytes:
         raise DownloadTooLarge(f"{total:,} bytes, over max_bytes = {max_bytes:,}")
-    return total
-
-
-def find_size(response: requests.Response) -> int | None:
-    """Return the size of the whole file, None where the server doesn't tell."""
-    if "Content-Encoding" in response.headers:  # then it is that of the packed body
-        return None
-    name = "Content-Range" if response.status_code == 206 else "Content-Length"
-    total = response.headers.get(name, "").rpartition("/")[2]
-    return int(total) if re.fullmatch(r"\d{1,18}", total) else None
-
-
-def read_chunks(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
-    """Yield the body; the first chunk always comes, and is enough to tell its kind."""
     chunks, head = response.iter_content(chunk_size), b""
     try:
         while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
             head += chunk
-        yield head
-        yield from chunks
+        if not received:
+            check_bytes(head, response.headers["Content-Type"].lower())
+        for chunk in itertools.chain([head], chunks):
+            received += len(chunk)
+            if max_bytes is not None and received > max_bytes:
+                raise DownloadTooLarge(f"it goes on, over max_bytes = {max_bytes:,}")
+            yield chunk
+            if on_progress:
+                on_progress(received, total)
     except requests.RequestException as error:  # cut off, damaged, or stalled
         hint = "with resume" if find_version(response) else "the server can't resume"
         raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
-
-
-def check_bytes(
-    chunks: Iterator[bytes], response: requests.Response, expected_prefix: str
-) -> Iterator[bytes]:
-    """Return the chunks when the first bytes are what the header says."""
-    head = next(chunks)
-    if not head and "Content-Length" not in response.headers:
-        raise IncompleteDownload("nothing came - try again")  # cut off in the headers?
-    start = head[:HEAD_BYTES]
-    kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
-    media_type = response.headers["Content-Type"].lower()
-    is_hidden_page = kind == PAGE and "html" not in media_type
-    if is_hidden_page or (kind and expected_prefix.lower().startswith("image/")):
-        raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
-    return itertools.chain([head], chunks)
-
-
-def write_chunks(
-    file: BinaryIO,
-    chunks: Iterator[bytes],
-    total: int | None,
-    max_bytes: int | None,
-    on_progress: Progress,
-) -> None:
-    """Write a body behind what the file has, and see that nothing is missing."""
-    received = file.tell()
-    for chunk in chunks:
-        received += len(chunk)
-        if max_bytes is not None and received > max_bytes:
-            raise DownloadTooLarge(f"it goes on, over max_bytes = {max_bytes:,}")
-        file.write(chunk)
-        if on_progress:
-            on_progress(received, total)
     if total is not None and received != total:
         raise IncompleteDownload(f"{received:,} of {total:,} bytes came - try again")
 
 
-def request_rest(
-    url: str, part: Path, version: Path, origin: str, headers: Headers, timeout: Timeout
-) -> requests.Response:
-    """Ask for what the part lacks if the file is still the same, else for all of it.
+def find_span(response: requests.Response) -> tuple[int, int | None]:
+    """Return where in the file the body begins, and the file's size if the server tells."""
+    if response.status_code == 206:
+        span = response.headers.get("Content-Range", "")
+        found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", span)
+        return (int(found[1]), int(found[2])) if found else (0, None)
+    size = response.headers.get("Content-Length", "")
+    is_packed = "Content-Encoding" in response.headers  # then it is the packed body's size
+    return 0, None if is_packed or not size.isdecimal() else int(size)
 
-    Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
-    """
-    if part.is_file() and version.is_file():
-        start = part.stat().st_size
-        known_origin, _, etag = version.read_text("utf-8").partition(" ")
-        if start and etag and known_origin == origin:
-            span = {"Range": f"bytes={start}-", "If-Range": etag}
-            response = request_file(url, headers, timeout, span)
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            ends = start < (find_size(response) or 0)
-            is_rest = begins and ends and find_version(response) == etag
-            if is_rest or response.status_code not in (206, 416):
-                return response
-            response.close()
-    return request_file(url, headers, timeout)
+
+def check_bytes(head: bytes, media_type: str) -> None:
+    """Raise ContentTypeMismatch when the first bytes are not what the header says."""
+    start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+    kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
+    is_hidden_page = kind == PAGE and "html" not in media_type
+    if is_hidden_page or (kind and media_type.strip().startswith("image/")):
+        raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
 
 
 def find_version(response: requests.Response) -> str:
@@ -309,7 +276,6 @@ OUR_HEADERS: dict[str, Any] = {  # None takes out what a caller gives
     "Range": None,
     "If-Range": None,
 }
-COMMON_HEADERS = {*requests.utils.default_headers(), *OUR_HEADERS}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint; curl waits for the answer after it, Python doesn't",
     5: "try again later",
@@ -322,8 +288,8 @@ LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture
     rb"\Z": "empty",
-    rb"(?is)(\xef\xbb\xbf)?\s*<(svg|!doctype svg|(\?xml|!--).*<svg)": "",
-    rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script)": PAGE,
+    rb"(?is)<(svg|!doctype svg|(\?xml|!--).*<svg)": "",
+    rb"(?i)<(!doctype html|html|head|body|script)": PAGE,
     rb"%PDF-": "a PDF document",
     rb"PK\x03\x04": "a ZIP archive",
     rb"([\t-~]|[\xc2-\xf4][\x80-\xbf]+)+[\xc2-\xf4]?\Z": "text",  # in UTF-8
@@ -350,22 +316,21 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 class ProgressLine:
     """Progress on stderr: redrawn on a terminal, elsewhere a line for every 10 %."""
 
-    def __init__(self) -> None:
-        self.tenths = 0  # that were shown
+    tenths = 0  # that were shown
 
     def show(self, received: int, total: int | None) -> None:
+        if sys.stderr is None:  # under pythonw, or with 2>&-
+            return
         percent, line = 0, f"{received:,} bytes"
         if total:
             percent = 100 * received // total
             line = f"{percent:3d} %  {received:,} of {total:,} bytes"
-        came_at_once = received == total and not self.tenths
-        with suppress(AttributeError, OSError, ValueError):  # no stderr, or nobody reads it
-            if sys.stderr.isatty():
-                end = "\n" if received == total else "\r"
-                print(line, end=end, file=sys.stderr, flush=True)
-            elif percent // 10 > self.tenths and not came_at_once:
-                print(line, file=sys.stderr)
-                self.tenths = percent // 10
+        if sys.stderr.isatty():
+            end = "\n" if received == total else "\r"
+            print(line, end=end, file=sys.stderr, flush=True)
+        elif self.tenths < percent // 10 < 10:
+            print(line, file=sys.stderr)
+            self.tenths = percent // 10
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
@@ -377,12 +342,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if meaning != CANT_CONNECT:
         return meaning
     python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{meaning} - try: {python} {' '.join(quoted)}"
+    script = Path(__file__)
+    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+    return f"{meaning} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:

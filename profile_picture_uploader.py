@@ -309,9 +309,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # of https://user:password@host/ alone
     return request
 
 
@@ -322,38 +320,32 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
-
-    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
-    """
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
-    if 200 <= status < 300 and not is_lost:
+    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
+    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
+    says = read_message(response) if is_sent else "a redirect lost the file"
+    response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    with response:  # closed then
-        says = "after a redirect, the file got lost" if is_lost else read_message(response)
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
 
 def read_message(response: requests.Response) -> str:
-    """Return what a short body says, but no HTML, and nothing that repeats a token."""
-    text = ""
-    with suppress(requests.RequestException):  # the status is enough
-        text = next(response.iter_content(1000), b"").decode(errors="replace")
-    sent = response.request.headers
-    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
-    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
-    if text.lstrip().startswith("<") or any(token in text for token in tokens):
-        return ""
-    return text[:200]
+    """Return what a text says, but no HTML, and no token of ours."""
+    with suppress(requests.RequestException, ValueError):  # cut off, or no text
+        text = next(response.iter_content(16_384), b"").decode()
+        for word in " ".join(map(str, response.request.headers.values())).split():
+            if len(word) >= 8:  # a token; not "Bearer", nor "1"
+                text = text.replace(word, "***")
+        return "" if text.lstrip().startswith("<") else text[:200]
+    return ""
 
 
 OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
-COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -400,12 +392,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if meaning != CANT_CONNECT:
         return meaning
     python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{meaning} - try: {python} {' '.join(quoted)}"
+    script = Path(__file__)
+    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+    return f"{meaning} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,10 +1,5 @@
 """Upload a file of any size in small chunks: progress, and memory that stays flat.
 
-`files=` and `data=handle.read()` hold the whole file in memory; an open file streams,
-but shows no progress; a plain generator goes out without a length, and is empty when a
-redirect asks for it again. An iterable that knows its length and starts afresh has none
-of these faults.
-
 Sample run::
 
     $ uv run tests/offline.py streaming_upload.py
@@ -24,7 +19,6 @@ import argparse
 import http.client
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,7 +31,6 @@ CHUNK_BYTES = 8192
 LARGEST_CHUNK_BYTES = 256 * 1024  # goes out in 10 s on a slow line, too
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
-REDRAW_SECONDS = 0.1
 
 
 class FileChanged(Exception):
@@ -47,10 +40,10 @@ class FileChanged(Exception):
 class ProgressFileReader:
     """A file as an iterable of chunks with a length, for `requests.post(data=...)`.
 
-    `len()` makes requests send Content-Length (RFC 9110, 8.6). Each iteration begins
-    anew, for a redirect (307, 308) asks for the whole file again.
-    `on_progress(bytes_sent, total_bytes)` follows each chunk; without it, progress is
-    printed. Raises FileChanged instead of sending more or fewer bytes than announced.
+    `files=` holds the whole file in memory; a generator has no length, so that requests
+    sends no Content-Length (RFC 9110, 8.6), and is empty when a redirect (307) asks for
+    the file again. `on_progress(bytes_sent, total_bytes)` follows each chunk; without it,
+    progress is printed. Raises FileChanged rather than send more or less than announced.
     """
 
     content_type = "application/octet-stream"
@@ -69,7 +62,7 @@ class ProgressFileReader:
         with open(path, "rb") as file:  # who can't open it learns it before HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
         self.bytes_left = 0  # counts down while the file is sent
-        self.tenths_shown, self.redraw_at = 0, 0.0
+        self.percent_shown = 0
 
     def __len__(self) -> int:
         return self.total_bytes
@@ -87,20 +80,16 @@ class ProgressFileReader:
 
     def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
         """Print to stderr: in place on a terminal, else a line for every 10 %."""
-        tenths = 10 * bytes_sent // total_bytes
-        if tenths == self.tenths_shown and time.monotonic() < self.redraw_at:
+        if sys.stderr is None:  # under pythonw, or with 2>&-
             return
         percent = 100 * bytes_sent // total_bytes
-        line = f"{percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
-        with suppress(AttributeError, OSError, ValueError):  # there is no stderr
-            on_terminal = sys.stderr.isatty()
-            if on_terminal and bytes_sent < total_bytes:
-                print(line, end="\r", file=sys.stderr, flush=True)
-            elif on_terminal or tenths != self.tenths_shown:
-                print(line, file=sys.stderr)
-            if bytes_sent == total_bytes:
-                print("waiting for the answer", file=sys.stderr)
-        self.tenths_shown, self.redraw_at = tenths, time.monotonic() + REDRAW_SECONDS
+        step, end = (1, "\r") if sys.stderr.isatty() else (10, "\n")
+        if percent // step != self.percent_shown // step:
+            self.percent_shown = percent
+            line = f"{percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
+            print(line, end=end if percent < 100 else "\n", file=sys.stderr, flush=True)
+        if bytes_sent == total_bytes:
+            print("waiting for the answer", file=sys.stderr)
 
 
 class MultipartFileReader(ProgressFileReader):
@@ -180,9 +169,7 @@ def stream_upload(
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # of https://user:password@host/ alone
     return request
 
 
@@ -193,37 +180,31 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
-
-    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
-    """
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
-    if 200 <= status < 300 and not is_lost:
+    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
+    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
+    says = read_message(response) if is_sent else "a redirect lost the file"
+    response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    with response:  # closed then
-        says = "after a redirect, the file got lost" if is_lost else read_message(response)
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
 
 def read_message(response: requests.Response) -> str:
-    """Return what a short body says, but no HTML, and nothing that repeats a token."""
-    text = ""
-    with suppress(requests.RequestException):  # the status is enough
-        text = next(response.iter_content(1000), b"").decode(errors="replace")
-    sent = response.request.headers
-    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
-    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
-    if text.lstrip().startswith("<") or any(token in text for token in tokens):
-        return ""
-    return text[:200]
+    """Return what a text says, but no HTML, and no token of ours."""
+    with suppress(requests.RequestException, ValueError):  # cut off, or no text
+        text = next(response.iter_content(16_384), b"").decode()
+        for word in " ".join(map(str, response.request.headers.values())).split():
+            if len(word) >= 8:  # a token; not "Bearer", nor "1"
+                text = text.replace(word, "***")
+        return "" if text.lstrip().startswith("<") else text[:200]
+    return ""
 
 
-COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -235,7 +216,6 @@ ADVICE = {  # by status, or by its first digit
 
 # --- the command line ---
 
-SAMPLE_BYTES = 5 * 1024 * 1024
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
@@ -247,7 +227,6 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
-    "OSError(5,": "the file can't be read to its end - check the disk that it is on",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
     "://": "requests can't use this address - check it",
@@ -263,12 +242,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if meaning != CANT_CONNECT:
         return meaning
     python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{meaning} - try: {python} {' '.join(quoted)}"
+    script = Path(__file__)
+    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+    return f"{meaning} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -279,9 +256,7 @@ def main(argv: list[str] | None = None) -> None:
         epilog="example: streaming_upload.py video.mp4 --chunk-size 65536",
     )
     parser.add_argument("file", nargs="?", type=Path, help="default: 5 MB")
-    parser.add_argument(
-        "--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES", help="default: 8192"
-    )
+    parser.add_argument("--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES")
     parser.add_argument("--multipart", action="store_true", help="send it as a form")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
@@ -290,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = args.file or Path(folder, "video.bin")
             if not args.file:
-                path.write_bytes(os.urandom(SAMPLE_BYTES))
+                path.write_bytes(os.urandom(5 * 1024 * 1024))
             response = stream_upload(
                 path, url, chunk_size=args.chunk_size, multipart=args.multipart
             )

@@ -280,14 +280,14 @@ def test_a_mocked_answer_without_a_reason_is_an_error_like_another(
     [
         ("at most 1000000 bytes\r\n", "413 Too Large at most 1000000 bytes - "),
         ('{\n  "error": "at most 1 MB"\n}', '413 Too Large { "error": "at most 1 MB" } - '),
-        ("no python-requests/2.34.2 here", "413 Too Large no python-requests/2.34.2 here - "),
+        ("no multipart/form-data; here", "413 Too Large no *** here - "),
         ("Größe: höchstens 1 MB", "413 Too Large Größe: höchstens 1 MB - "),
         ("\x1b[31mred\x07", "413 Too Large [31mred - "),
         ("no " * 1000, "413 Too Large no no no "),
         ("\r\n <!DOCTYPE html><title>413</title>", "413 Too Large - "),
         ("", "413 Too Large - "),
     ],
-    ids=["text", "json", "our header", "umlauts", "terminal codes", "long", "html", "nothing"],
+    ids=["text", "json", "what we sent", "umlauts", "terminal codes", "long", "html", "nothing"],
 )
 def test_an_error_repeats_what_a_short_text_says(body: str, shown: str) -> None:
     error = str(fail_with(answer("413 Too Large", body), headers={"X-Version": "1"}))
@@ -382,7 +382,7 @@ def test_show_body_prints_the_request_that_goes_over_the_wire(
     assert all(line.endswith(r"\r\n") for line in shown_body.splitlines()[:-2]), shown_body
 
 
-@pytest.mark.parametrize("size", [0, 1, 13, 19, 20, 21, 80, 81, 10_000])
+@pytest.mark.parametrize("size", [0, 1, 4, 19, 20, 21, 80, 10_000])
 def test_show_body_leaves_out_the_middle_of_a_file_that_does_not_fit_a_line(
     size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -391,7 +391,7 @@ def test_show_body_leaves_out_the_middle_of_a_file_that_does_not_fit_a_line(
     assert max(map(len, out.splitlines())) <= 80 + len(r"\r\n")
     shown = out.splitlines()[-2]
     whole = size * r"\xff" + r"\r\n"
-    assert shown == whole if size <= 20 else f"[{size - 12:,} bytes]" in shown
+    assert shown == whole if size <= 20 else f"[{size - 4:,} bytes]" in shown
 
 
 def test_show_body_prints_no_password(
@@ -498,11 +498,10 @@ def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
     if variable:
         monkeypatch.setenv("UV", variable)
     given = [AVATAR, "--meta", "caption=on holiday", "--url", NOWHERE]
-    for folder, launcher in ((SAMPLES.parent, Path("tests", "offline.py")), (tmp_path, None)):
-        monkeypatch.chdir(folder)
-        launcher = launcher or SAMPLES.parent / "tests" / "offline.py"
-        command = f'{launcher} basic_upload.py {AVATAR} --meta "caption=on holiday"'
-        assert check_error(capsys, *given).endswith(f" {python} {command}")
+    launcher = SAMPLES.parent / "tests" / "offline.py"
+    command = f'{launcher} basic_upload.py {AVATAR} --meta "caption=on holiday"'
+    monkeypatch.chdir(tmp_path)
+    assert check_error(capsys, *given).endswith(f" {python} {command}")
 
 
 def test_a_refusal_in_mid_body_is_no_question_of_trust(
@@ -573,7 +572,7 @@ def test_an_address_that_is_none_is_blamed(url: str, capsys: pytest.CaptureFixtu
     assert "address" in check_error(capsys, "--url", url)
 
 
-@pytest.mark.parametrize("arguments", [["--meta", "no-value"], ["--peek", "--show-body"], ["-x"]])
+@pytest.mark.parametrize("arguments", [["--meta", "no-value"], ["-x"]])
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run_main(capsys, *arguments)
     assert code == 2

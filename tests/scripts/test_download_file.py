@@ -325,11 +325,11 @@ def test_an_error_names_the_status_the_servers_words_and_what_to_do(
 
 
 def test_an_error_quotes_no_page_no_token_and_no_address(target: Path) -> None:
-    for says in (PAGE, JPEG, f"bad key: {TOKEN}".encode()):
+    for says, shown in ((PAGE, ""), (JPEG, ""), (f"bad key: {TOKEN}".encode(), " bad key: ***")):
         reply = head("Content-Type: text/plain", status="403 Forbidden")
         headers = {"Authorization": f"Bearer {TOKEN}"}
         error = check_refused(requests.HTTPError, target, reply, says, headers=headers).value
-        assert str(error).startswith("403 Forbidden - ")
+        assert str(error).startswith(f"403 Forbidden{shown} - ")
 
 
 def test_an_error_without_a_reason_and_a_mocked_one_still_name_the_status(target: Path) -> None:
@@ -494,11 +494,6 @@ def test_a_body_that_stalls_is_incomplete(target: Path) -> None:
 def test_a_chunk_that_is_cut_off_is_incomplete(target: Path) -> None:
     *blocks, last = chunked(JPEG[:1000], JPEG[1000:])
     check_refused(IncompleteDownload, target, *blocks, last[:50_000])
-
-
-def test_a_type_without_a_body_and_a_length_is_incomplete(target: Path) -> None:
-    reply = head("Content-Type: text/plain")  # a head that is cut off looks like that, too
-    check_refused(IncompleteDownload, target, reply, expected_prefix="text/")
 
 
 def test_refuses_what_is_announced_as_too_large_before_it_reads_it(target: Path) -> None:
@@ -1237,8 +1232,7 @@ def test_prints_a_line_for_every_10_percent(
         _, _, err = run_main(capsys, wire.url)
         percents = [int(line.partition("%")[0]) for line in err.splitlines()]
         assert percents == sorted(percents)
-        assert len(percents) == 10
-        assert percents[-1] == 100
+        assert len(percents) == 9, "10 to 90: at 100 it says that it has saved the file"
         assert "10,000,400" in err.splitlines()[-1]
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", None)  # as under pythonw, or with 2>&-

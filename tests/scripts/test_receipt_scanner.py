@@ -783,7 +783,7 @@ def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("UV", raising=False)
     error = check_error(capsys, PHOTO, "--day-first", "--url", NOWHERE)
-    command = f"{Path('tests', 'offline.py')} receipt_scanner.py {PHOTO} --day-first\n"
+    command = f"{ROOT / 'tests' / 'offline.py'} receipt_scanner.py {PHOTO} --day-first\n"
     assert error.endswith(f" python {command}".rstrip())
 
 

@@ -288,20 +288,6 @@ def test_names_the_file_that_changed(
     assert f"growing.log {'grew' if size_after else 'shrank'}" in error
 
 
-def test_a_broken_disk_is_not_taken_for_the_network(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_file(tmp_path, 100)
-
-    class Unplugged(io.FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr("builtins.open", lambda path, mode: Unplugged(path))
-    with canned(OK) as wire:
-        assert "can't be read" in check_error(capsys, path, "--url", wire.url)
-
-
 def test_refuses_a_media_type_that_forges_a_header(tmp_path: Path) -> None:
     for media_type in ("text/plain\r\nX-Evil: 1", "text/plain\n", "\r"):
         with pytest.raises(ValueError, match="line breaks"):
@@ -430,27 +416,10 @@ def test_two_uploads_at_once_share_no_progress(
             assert line(percent, size) in shown
 
 
-class ClosedPipe(io.StringIO):
-    """Stands for stderr that nobody reads any more."""
-
-    def write(self, _: str) -> int:
-        raise BrokenPipeError(32, "Broken pipe")
-
-
-def make_closed_stream() -> io.StringIO:
-    stream = io.StringIO()
-    stream.close()
-    return stream
-
-
-@pytest.mark.parametrize("make_stderr", [lambda: None, make_closed_stream, ClosedPipe])
 def test_the_upload_goes_on_where_nobody_can_see_the_progress(
-    make_stderr: Callable[[], Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", make_stderr())
+    monkeypatch.setattr(sys, "stderr", None)
     assert len(send(make_file(tmp_path, 100_000), on_progress=None).body) == 100_000
     assert capsys.readouterr().out == ""
 
@@ -486,10 +455,9 @@ def test_errors_say_what_happened_and_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_file(tmp_path, 10)
-    monkeypatch.chdir(ROOT)
     monkeypatch.delenv("UV", raising=False)
     error = check_error(capsys, path, "--chunk-size", 9, "--url", NOWHERE)
-    command = [str(Path("tests", "offline.py")), "streaming_upload.py", str(path)]
+    command = [str(ROOT / "tests" / "offline.py"), "streaming_upload.py", str(path)]
     assert error.endswith(f" python {' '.join(command)} --chunk-size 9")
     for missing in (tmp_path / "missing.bin", tmp_path):
         assert str(missing) in check_error(capsys, missing)
@@ -507,7 +475,6 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
 # --- as a process: memory, a terminal, a stderr that isn't there -------------------------------
 
 SENDERS = {
-    "ProgressFileReader": "requests.post(url, data=ProgressFileReader(path, MIB, silent))",
     "MultipartFileReader": "requests.post(url, data=MultipartFileReader(path, MIB, silent))",
     "stream_upload": "stream_upload(path, url, on_progress=silent)",
     "files=": "requests.post(url, files={'file': open(path, 'rb')})",
@@ -547,7 +514,7 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sender", ["ProgressFileReader", "MultipartFileReader", "stream_upload"])
+@pytest.mark.parametrize("sender", ["stream_upload", "MultipartFileReader"])
 def test_600_mb_fit_through_a_container_of_512_mb(
     sender: str, large_file: Path, server: PracticeServer
 ) -> None:
