@@ -538,6 +538,71 @@ def compare_batches(plan: Plan, base: str, path: str) -> None:
         print(f"  {name:<44}{rate:>10.0f}{target:>10}{round(extra, 1) + 0:>10.1f}", flush=True)
 
 
+PHOTO_CODE = {
+    "ours": "receipt_scanner.prepare_photo(path)",
+    "in full size": """
+import bisect, io
+from PIL import Image, ImageOps
+def encode(quality):
+    jpeg = io.BytesIO()
+    photo.save(jpeg, "JPEG", quality=quality)
+    return jpeg.tell()
+photo = ImageOps.exif_transpose(Image.open(path))
+paper = Image.new("RGBA", photo.size, "white")
+photo = Image.alpha_composite(paper, photo.convert("RGBA")).convert("RGB")
+while not bisect.bisect_right(range(60, 96), 2**20, key=encode):
+    photo = photo.resize([side * 4 // 5 for side in photo.size])
+""",
+}
+PHOTOS = [  # megapixels, how it is saved, and which share of the other way is to be reached
+    (12, {}, "1/4"),
+    (48, {}, "1/10"),
+    (48, {"progressive": True}, "1/4"),
+    (200, {}, ""),
+]
+
+
+def save_photo(path: str, megapixels: int, **options: Any) -> None:
+    """Save the sample receipt enlarged, with a grain that no JPEG can make small."""
+    from PIL import Image, ImageChops
+
+    with Image.open(ROOT / "samples" / "receipt.jpg") as sample:
+        factor = math.sqrt(megapixels * 1e6 / (sample.width * sample.height))
+        size = round(sample.width * factor), round(sample.height * factor)
+        photo = sample.convert("RGB").resize(size)
+    noise = Image.effect_noise((1000, 1000), 8)
+    grain = Image.new("L", size)
+    for left in range(0, size[0], 1000):
+        for top in range(0, size[1], 1000):
+            grain.paste(noise, (left, top))
+    photo = ImageChops.add(photo, Image.merge("RGB", [grain] * 3), 1, -128)
+    photo.save(path, "JPEG", quality=82, **options)
+
+
+def measure_photo(code: str, path: str) -> tuple[float, float]:
+    """Return processor time in seconds and peak memory in MiB of an interpreter that does this."""
+    begin = "import time, receipt_scanner\nstarted = time.process_time()\n"
+    end = "\nprint(time.process_time() - started)\n"
+    with start_python(begin + code + end + PRINT_PEAK, "", path) as process:
+        seconds, peak = map(float, process.communicate()[0].split())
+    return seconds, peak / MIB
+
+
+def compare_photos(plan: Plan, folder: Path) -> None:
+    """Print what it costs to bring a photo under the 1 MB that OCR.space takes."""
+    path = str(folder / "photo.jpg")
+    _, bare = measure_photo("", path)
+    print(f"\n{'a photo made fit for OCR.space':<46}{'CPU s':>10}{'to reach':>10}{'MiB':>10}")
+    for megapixels, options, target in PHOTOS[:1] if plan.rounds < FULL.rounds else PHOTOS:
+        save_photo(path, megapixels, **options)
+        for name, code in PHOTO_CODE.items():
+            if megapixels < 100 or name == "ours":  # Pillow refuses 200
+                seconds, peak = measure_photo(code, path)
+                row = f"{megapixels} megapixels{', progressive' if options else ''}, {name}"
+                share = target if name == "ours" else ""
+                print(f"  {row:<44}{seconds:>10.2f}{share:>10}{peak - bare:>10.0f}", flush=True)
+
+
 def time_receipts(rounds: int) -> None:
     """Print how long the text of a receipt takes to parse."""
     medians = []
@@ -680,6 +745,7 @@ def run(plan: Plan, pictures: Path | None = None) -> None:
         else:
             compare_memory(plan, base, folder)
             compare_batches(plan, base, small)
+            compare_photos(plan, folder)
         time_receipts(2 * plan.rounds + 1)
         if pictures:
             plot_memory(base, source, plan.transfer_bytes, pictures / "benchmark_memory.png")

@@ -33,7 +33,7 @@ def test_prints_a_line_for_each_contestant(
         assert f"\n  {contestant.name} " in out
         skipped = f"skipped: {contestant.needs} is not installed"
         assert script.is_installed(contestant.needs) != (skipped in out)
-    for title in ("peak memory", "200 files, 16 workers", "a receipt parsed"):
+    for title in ("peak memory", "200 files, 16 workers", "a photo made fit", "a receipt parsed"):
         assert f"\n{title}" in out
 
 
