@@ -1,8 +1,5 @@
 """Download a file: look at the headers and the first bytes, then write it in chunks.
 
-A body is only as good as its status, its Content-Type and its length. What fails one of
-them never appears under the final name, and what stood there before still stands.
-
 Sample run::
 
     $ uv run tests/offline.py download_file.py -o ../pig.jpg
@@ -14,13 +11,13 @@ Sample run::
 # ///
 
 import argparse
-import hashlib
 import http.client
 import itertools
 import os
 import re
 import sys
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -78,8 +75,8 @@ def download_file(
     target = Path(output_path)
     if target.exists() and not target.is_file():
         raise OSError(f"{target} is not a file")  # a folder, or a device
-    span = find_rest(url, target) if resume else {}
-    with request_file(url, headers, timeout, span) as response:
+    rest = find_rest(url, target) if resume else {}
+    with request_file(url, headers, timeout, rest) as response:
         check_answer(response)
         check_type(response, target, expected_prefix)
         chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
@@ -108,12 +105,11 @@ def save_resumably(
     part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_version(response)
     is_rest = response.status_code == 206
-    first = next(chunks)  # its type is right: it may cost what is there
+    chunks = itertools.chain([next(chunks)], chunks)  # what is no file costs no part
     try:
         with open(part, "ab" if is_rest else "wb") as file:
-            if not is_rest:
-                version.write_text(f"{hash_address(url)} {etag}", "utf-8")
-            file.write(first)
+            if not is_rest:  # the address may hold a password
+                version.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
             for chunk in chunks:
                 file.write(chunk)
         part.replace(target)
@@ -131,33 +127,28 @@ def find_rest(url: str, target: Path) -> dict[str, str]:
         return {}
     size = part.stat().st_size
     address, _, etag = version.read_text("utf-8").partition(" ")
-    if not (size and etag) or address != hash_address(url):
+    if not (size and etag) or address != str(zlib.crc32(url.encode())):
         return {}
     return {"Range": f"bytes={size}-", "If-Range": etag}
 
 
-def hash_address(url: str) -> str:
-    """Return what can be noted of an address, which may hold a password."""
-    return hashlib.sha256(url.encode()).hexdigest()
-
-
 def request_file(
-    url: str, headers: Headers, timeout: Timeout, span: dict[str, str]
+    url: str, headers: Headers, timeout: Timeout, rest: dict[str, str]
 ) -> requests.Response:
-    """Ask for a span of a file, or for all of it; the body waits to be read."""
+    """Ask for the rest of a file, or for all of it; the body waits to be read."""
     response = requests.get(
         url,
-        headers={**(headers or {}), **OUR_HEADERS, **span},
+        headers={**(headers or {}), **OUR_HEADERS, **rest},
         auth=leave_netrc_alone,
         timeout=timeout,
         stream=True,
     )
-    if not span or response.status_code not in (206, 416):
+    if not rest or response.status_code not in (206, 416):
         return response
     # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
     start, total = find_span(response)
-    is_same = find_version(response) == span["If-Range"]
-    if is_same and span["Range"] == f"bytes={start}-" and start < (total or 0):
+    is_same = find_version(response) == rest["If-Range"]
+    if is_same and rest["Range"] == f"bytes={start}-" and start < (total or 0):
         return response
     response.close()
     return request_file(url, headers, timeout, {})
@@ -165,12 +156,12 @@ def request_file(
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    request.prepare_auth(None)  # of https://user:password@host/ alone
+    request.prepare_auth(None)  # user:password@ of the address, nothing else
     return request
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is the file or the span."""
+    """Raise HTTPError, in the server's words, unless this is the file or its rest."""
     status = response.status_code
     if status == 200 or (status == 206 and "Range" in response.request.headers):
         return  # raise_for_status() lets 1xx and 3xx pass
@@ -218,7 +209,7 @@ def read_chunks(
         while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
             head += chunk
         if not received:
-            check_bytes(head, response.headers["Content-Type"].lower())
+            check_bytes(head, response.headers["Content-Type"].strip().lower())
         for chunk in itertools.chain([head], chunks):
             received += len(chunk)
             if max_bytes is not None and received > max_bytes:
@@ -249,7 +240,7 @@ def check_bytes(head: bytes, media_type: str) -> None:
     start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
     kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
     is_hidden_page = kind == PAGE and "html" not in media_type
-    if is_hidden_page or (kind and media_type.strip().startswith("image/")):
+    if is_hidden_page or (kind and media_type.startswith("image/")):
         raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
 
 
@@ -271,11 +262,8 @@ def choose_name(url: str) -> str:
     return name
 
 
-OUR_HEADERS: dict[str, Any] = {  # None takes out what a caller gives
-    "Accept-Encoding": "identity",  # the size of a packed body can't be checked
-    "Range": None,
-    "If-Range": None,
-}
+# None takes out what a caller gives. The size of a packed body can't be checked.
+OUR_HEADERS: dict[str, Any] = {"Accept-Encoding": "identity", "Range": None, "If-Range": None}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint; curl waits for the answer after it, Python doesn't",
     5: "try again later",
@@ -297,7 +285,7 @@ KINDS = {  # how a body may begin, and what it is then; "" may be a picture
 
 # --- the command line ---
 
-OUR_OWN = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
+REFUSALS = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
 CANT_CONNECT = "can't connect"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
 FAILURES = {  # a sign in the text of an exception, and what to say instead of it
@@ -336,16 +324,15 @@ class ProgressLine:
 def explain(error: Exception, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
-    if isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # that text is ours
+        text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if text != CANT_CONNECT:
         return text
-    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if meaning != CANT_CONNECT:
-        return meaning
     python = "uv run" if "UV" in os.environ else "python"
     script = Path(__file__)
     words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{meaning} - try: {python} {command}"
+    return f"{text} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -369,7 +356,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.resume and Path(f"{path}.part.etag").exists():
             print(f"{path}.part is kept for --resume", file=sys.stderr)
         sys.exit(130)
-    except (OSError, ValueError, *OUR_OWN) as error:  # requests' exceptions are OSErrors
+    except (OSError, ValueError, *REFUSALS) as error:  # requests' exceptions are OSErrors
         given = sys.argv[1:] if argv is None else argv
         rest = [word for word in given if word != args.url]
         sys.exit(f"error: {explain(error, rest)}")

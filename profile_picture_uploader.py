@@ -309,7 +309,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # of https://user:password@host/ alone
+    request.prepare_auth(None)  # user:password@ of the address, nothing else
     return request
 
 
@@ -386,16 +386,15 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 def explain(error: Exception, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
-    if isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # that text is ours
+        text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if text != CANT_CONNECT:
         return text
-    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if meaning != CANT_CONNECT:
-        return meaning
     python = "uv run" if "UV" in os.environ else "python"
     script = Path(__file__)
     words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{meaning} - try: {python} {command}"
+    return f"{text} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:

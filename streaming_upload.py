@@ -31,6 +31,7 @@ CHUNK_BYTES = 8192
 LARGEST_CHUNK_BYTES = 256 * 1024  # goes out in 10 s on a slow line, too
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+Progress = Callable[[int, int], object] | None
 
 
 class FileChanged(Exception):
@@ -40,19 +41,16 @@ class FileChanged(Exception):
 class ProgressFileReader:
     """A file as an iterable of chunks with a length, for `requests.post(data=...)`.
 
-    `files=` holds the whole file in memory; a generator has no length, so that requests
-    sends no Content-Length (RFC 9110, 8.6), and is empty when a redirect (307) asks for
-    the file again. `on_progress(bytes_sent, total_bytes)` follows each chunk; without it,
-    progress is printed. Raises FileChanged rather than send more or less than announced.
+    `files=` holds the whole file in memory; a generator has no length to announce (RFC
+    9110, 8.6), and is empty when a redirect (307) asks for the file again.
+    `on_progress(bytes_sent, total_bytes)` follows each chunk; without it, progress is
+    printed. Raises FileChanged before more or fewer bytes go out than announced.
     """
 
     content_type = "application/octet-stream"
 
     def __init__(
-        self,
-        path: str | Path,
-        chunk_size: int = CHUNK_BYTES,
-        on_progress: Callable[[int, int], object] | None = None,
+        self, path: str | Path, chunk_size: int = CHUNK_BYTES, on_progress: Progress = None
     ) -> None:
         if chunk_size < 1:
             raise ValueError("chunk_size is at least 1 byte")
@@ -99,7 +97,7 @@ class MultipartFileReader(ProgressFileReader):
         self,
         path: str | Path,
         chunk_size: int = CHUNK_BYTES,
-        on_progress: Callable[[int, int], object] | None = None,
+        on_progress: Progress = None,
         *,
         field: str = "file",
         media_type: str | None = None,
@@ -131,7 +129,7 @@ def stream_upload(
     url: str = UPLOAD_URL,
     *,
     chunk_size: int = CHUNK_BYTES,
-    on_progress: Callable[[int, int], object] | None = None,
+    on_progress: Progress = None,
     multipart: bool = False,
     method: str = "POST",
     headers: Mapping[str, str] | None = None,
@@ -139,13 +137,13 @@ def stream_upload(
 ) -> requests.Response:
     """Send a file in chunks, as it is or as a form; return the unread response.
 
-    `headers` are for an API's token. A presigned address (S3) wants method="PUT" and no
-    token; Content-Type stays ours, so sign it for application/octet-stream, or for none.
+    `headers` are for an API's token. A presigned address (S3) wants method="PUT", no
+    token, and to be signed for application/octet-stream or for no type: it stays ours.
     Redirected to another host, requests drops Authorization but takes other headers
     along, and asks ~/.netrc for that host.
 
-    Raises OSError for a file that can't be read, FileChanged, requests.HTTPError for no
-    2xx or one before the file has gone, else requests.RequestException.
+    Raises OSError, FileChanged, requests.HTTPError for no 2xx or one that came before
+    the file had gone, else requests.RequestException.
     """
     reader = MultipartFileReader if multipart else ProgressFileReader
     body = reader(path, chunk_size, on_progress)
@@ -169,7 +167,7 @@ def stream_upload(
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    request.prepare_auth(None)  # of https://user:password@host/ alone
+    request.prepare_auth(None)  # user:password@ of the address, nothing else
     return request
 
 
@@ -228,7 +226,6 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
-    "Connection broken": "the answer broke off - the file may have arrived",
     "://": "requests can't use this address - check it",
 }
 
@@ -236,16 +233,15 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 def explain(error: Exception, arguments: list[str]) -> str:
     """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
-    if isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # that text is ours
+        text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    if text != CANT_CONNECT:
         return text
-    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if meaning != CANT_CONNECT:
-        return meaning
     python = "uv run" if "UV" in os.environ else "python"
     script = Path(__file__)
     words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{meaning} - try: {python} {command}"
+    return f"{text} - try: {python} {command}"
 
 
 def main(argv: list[str] | None = None) -> None:
