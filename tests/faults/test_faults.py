@@ -907,7 +907,7 @@ def stage(
 def check(seen: str, left: Callable[[], str], expected: tuple[str, str]) -> None:
     """Compare what was seen and what is left with a row's words."""
     assert fits(seen, expected[0]), f"the user sees {seen!r}"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not fits(left(), expected[1]) and time.monotonic() < deadline:
         time.sleep(0.01)  # the server may still be reading what a client left behind
     assert fits(left(), expected[1]), f"what is left: {left()}"
