@@ -1,7 +1,7 @@
 """The practice server's OCR engine: a picture in, rows of text boxes out.
 
 Two networks that come with rapidocr do the work. One finds strips of text, in a small copy of the
-picture: that costs a quarter and finds the same strips. The other reads each strip, cut
+picture: it finds the same strips there, at a quarter of the cost. The other reads each strip, cut
 out of the picture as large as it came. Which strips stand in one row of a receipt, and which way
 up the picture is, is decided here.
 
@@ -35,7 +35,7 @@ CONTRAST = 32  # of 255: what is less is paper, or the noise of a camera
 BLANK = 64  # of 2000 pixels: a blank band that parts a head from a foot, not a line from the next
 READ_HEIGHT = 48  # pixels of a strip, as the reading network learned it
 MIN_SCORE = 0.5  # the engine's own limit for a strip worth showing
-GOOD_SCORE = 0.85  # upright print scores 0.95 and more, print that is upside down under 0.75
+GOOD_SCORE = 0.85  # upright print scores 0.92 and more, print that is upside down under 0.8
 FULL_TURN = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
@@ -236,6 +236,7 @@ class Networks(NamedTuple):
 @cache
 def _networks() -> Networks:
     options = SessionOptions()
+    options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = 2
     # Or a thread that waits for another turns in circles: the busier the machine, the longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
