@@ -60,7 +60,7 @@ class ProgressFileReader:
         with open(path, "rb") as file:  # who can't open it learns it before HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
         self.bytes_left = 0  # counts down while the file is sent
-        self.percent_shown = 0
+        self.percent = 0  # that was told
 
     def __len__(self) -> int:
         return self.total_bytes
@@ -78,14 +78,14 @@ class ProgressFileReader:
 
     def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
         """Print to stderr: in place on a terminal, else a line for every 10 %."""
-        if sys.stderr is None:  # under pythonw, or with 2>&-
+        last, self.percent = self.percent, 100 * bytes_sent // total_bytes
+        if self.percent == last or sys.stderr is None:  # None: pythonw, or 2>&-
             return
-        percent = 100 * bytes_sent // total_bytes
-        step, end = (1, "\r") if sys.stderr.isatty() else (10, "\n")
-        if percent // step != self.percent_shown // step:
-            self.percent_shown = percent
-            line = f"{percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
-            print(line, end=end if percent < 100 else "\n", file=sys.stderr, flush=True)
+        on_terminal = sys.stderr.isatty()
+        if on_terminal or self.percent // 10 != last // 10:
+            line = f"{self.percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
+            end = "\r" if on_terminal and self.percent < 100 else "\n"
+            print(line, end=end, file=sys.stderr, flush=True)
         if bytes_sent == total_bytes:
             print("waiting for the answer", file=sys.stderr)
 
