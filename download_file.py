@@ -105,7 +105,7 @@ def save_resumably(
     part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_version(response)
     is_rest = response.status_code == 206
-    chunks = itertools.chain([next(chunks)], chunks)  # what is no file costs no part
+    chunks = itertools.chain([next(chunks)], chunks)  # a page costs no part
     try:
         with open(part, "ab" if is_rest else "wb") as file:
             if not is_rest:  # the address may hold a password
