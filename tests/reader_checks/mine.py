@@ -6,11 +6,16 @@ against ours where no folder is given.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
+import queue
 import shutil
 import sys
 import textwrap
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +56,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if not folder.is_dir():
             reason = "is a file" if folder.exists() else "is not there"
             raise pytest.UsageError(f"--mine takes a folder, and {mine!r} {reason}")
-        if hasattr(config.option, "dist"):  # pytest-xdist: one check goes by what others found
-            config.option.dist, config.option.tx = "no", []
+        # pytest-xdist, pytest-forked: the checks have their processes, and go by each other.
+        for name, value in (("dist", "no"), ("tx", []), ("forked", False)):
+            if hasattr(config.option, name):
+                setattr(config.option, name, value)
+        if idle := config.pluginmanager.get_plugin("hypothesispytest"):  # slow to say nothing
+            config.pluginmanager.unregister(idle)
         if config.option.reportchars == "fE":  # the default: a list of what failed, said already
             config.option.reportchars = "N"
     config.pluginmanager.register(Checks(config), "checks")
@@ -146,6 +155,52 @@ def write_advice(writer: Any, head: str, text: str) -> None:
     writer.write(f"{fold(head, text)[len(head) :]}\n", bold=True)
 
 
+class Ahead:
+    """Runs checks ahead of pytest, two scripts at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[Worker] = []
+        self.futures: dict[Check, Future[Outcome | None]] = {}  # None where a script is broken
+        self.scripts: queue.SimpleQueue[list[Check]] = queue.SimpleQueue()
+        self.is_over = False
+
+    def begin(self, checks: list[Check]) -> None:
+        """Begin with all checks that will be asked for, once."""
+        if self.futures or not checks:
+            return
+        self.futures = {check: Future() for check in checks}
+        for _, of_a_script in itertools.groupby(checks, lambda check: check.script):
+            self.scripts.put([*of_a_script])
+        for _ in range(min(2, self.scripts.qsize())):
+            self.workers.append(Worker())
+            self.workers[-1].start()
+            threading.Thread(target=self.work, args=self.workers[-1:], daemon=True).start()
+
+    def work(self, worker: Worker) -> None:
+        """Run one script's checks after the other's."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                outcome: Outcome | None = Outcome("passed")
+                for check in self.scripts.get_nowait():
+                    if outcome and outcome.state != "unusable":
+                        outcome = worker.judge(check, self.folder / check.script)
+                    else:
+                        outcome = None
+                    if self.is_over:
+                        return
+                    self.futures[check].set_result(outcome)
+
+    def get(self, check: Check) -> Outcome | None:
+        """Return what came of a check, None where its script can't be checked at all."""
+        return self.futures[check].result()
+
+    def stop(self) -> None:
+        self.is_over = True
+        for worker in self.workers:
+            worker.stop()
+
+
 class Checks:
     """Runs the checks, and remembers what came of them."""
 
@@ -153,7 +208,7 @@ class Checks:
         self.config = config
         self.is_mine = config.getoption("mine") is not None
         self.folder = Path(config.getoption("mine") or ROOT).expanduser().resolve()
-        self.worker = Worker()
+        self.ahead = Ahead(self.folder)
         self.chosen: list[CheckItem] = []
         self.left_out = 0
         self.results: dict[str, str] = {}  # passed, failed, skipped, by the check's id
@@ -225,26 +280,28 @@ class Checks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.chosen = [item for item in session.items if isinstance(item, CheckItem)]
-        there = [item for item in self.chosen if self.is_started(item.check.script)]
-        if self.is_mine and there and not self.config.option.collectonly:
-            self.worker.start()  # while pytest gets ready
+        if self.is_mine and not self.config.option.collectonly:
+            self.ahead.begin(self.find_started())  # while pytest gets ready
+
+    def find_started(self) -> list[Check]:
+        return [item.check for item in self.chosen if self.is_started(item.check.script)]
 
     def judge(self, item: CheckItem) -> Outcome:
         """Run a check; skip it where the script is not there, or broken."""
-        script = item.check.script
-        if not self.is_started(script):
+        if not self.is_started(item.check.script):
             pytest.skip(NOT_STARTED)
-        others = [one for one in self.chosen if one.check.script == script and one is not item]
-        if any(other.outcome and other.outcome.state == "unusable" for other in others):
-            pytest.skip(f"{script} can't be checked, see above")
-        return self.worker.judge(item.check, self.folder / script)
+        self.ahead.begin(self.find_started())
+        outcome = self.ahead.get(item.check)
+        if outcome is None:
+            pytest.skip(f"{item.check.script} can't be checked, see above")
+        return outcome
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
             self.results[report.nodeid] = report.outcome
 
     def pytest_unconfigure(self) -> None:
-        self.worker.stop()
+        self.ahead.stop()
 
     # ------------------------------------------------------------------ what is said
 

@@ -63,15 +63,15 @@ class Worker:
         threading.Thread(target=pass_on, args=reader, daemon=True).start()
 
     def stop(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
+        process, self.process = self.process, None
+        if process:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
                     assert pipe
                     pipe.close()
             self.folder.cleanup()  # not theirs: who is killed cleans nothing up
-            self.process = None
 
     def judge(self, check: Check, script: Path) -> Outcome:
         """Run a check against a script and return what came of it; raises nothing."""
