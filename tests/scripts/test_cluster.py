@@ -28,6 +28,7 @@ from test_concurrent_upload import (
 from concurrent_upload import UploadResult, upload_files
 
 distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def executor() -> Iterator[Executor]:
     """Two worker processes with a thread each, as an executor."""
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
