@@ -27,10 +27,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from difflib import SequenceMatcher
+from itertools import chain, groupby, takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
@@ -123,8 +126,7 @@ class ReceiptScanner:
         )
         reply = read_body(response)
         if response.status_code != 200 or not find_pages(reply):
-            failure = describe_failure(response, reply)
-            raise OcrError(failure.replace(key, "[key]"))
+            raise OcrError(describe_failure(response, reply, key))
         assert isinstance(reply, dict)
         return reply
 
@@ -132,258 +134,23 @@ class ReceiptScanner:
 # --- the text of a receipt ---
 
 
+class Part(NamedTuple):
+    """Words of a line, and the amount behind them if one follows."""
+
+    words: str
+    kind: str | None  # a column of LANGUAGES, empty if unknown; None for no words
+    line: int
+    is_amount: bool = False
+    value: Decimal = Decimal(0)
+    currency: str = ""  # a key of CURRENCIES
+
+
 class Line(NamedTuple):
-    """A line as printed, simplified for the rules, and taken apart at its amounts."""
+    """A line as printed, as the rules read it, and taken apart at its amounts."""
 
     printed: str
-    text: str  # lower case; a currency is ¤, a word for a total is `total`
-    parts: list[tuple[str, Decimal | None]]  # words and the amount behind them; None at the end
-
-
-class Labelled(NamedTuple):
-    """An amount, what its label makes of it, and the line of the label."""
-
-    weight: int
-    kind: str
-    value: Decimal
-    printed: str
-
-
-CURRENCY = re.compile(r"rm|myr|[$£€]|eur(?![a-z])|usd|gbp|chf|fr\. ?(?=\d)|sek|nok|dkk|kr(?![a-z])")
-TOTAL = re.compile(  # as the OCR reads it, and in other languages
-    r"t[oa0]ta(?:al|le|lt|[1il])|(?<![a-z])(?:tt?l|summ?[ae]?|gesamt[a-z]*|importe?|i alt)(?![a-z])"
-    r"|(?<=en)summe"
-)
-# 1,234.50  1.234,50  1'234.50  1 234,50  .50  45.-  -¤5.00  ¤-5.00  5.00-  and, misread, 12. 80
-# 12-80  1O.OO  RN5.00; but nothing in 1,23,456.00  1.2.345  6.00%  l2.50 (who knows which digit).
-AMOUNT = re.compile(
-    r"(?=[-¤.\do])(?<![\dbilosz'(/-])(?<!\d[.,])(?P<minus>(?:-?¤ ?)?-?)"
-    r"(?P<whole>\d{1,3}(?:[,']\d{3}){1,2}(?=\.)|\d{1,3}(?:[.' ]\d{3}){1,2}(?=,)"
-    r"|[0o]|[1-9][\do]{0,6}|)(?:(?<=[\do])(?:[.,] ?|-)|(?<![^ ¤-])\.)"
-    r"(?P<cents>[\do]{2}|--?)(?!\w|[.,/-]\d| ?%)(?P<minus_behind>-?)"
-)
-LABEL = re.compile(r"[^\W\d_]{3}")  # shorter words stand behind amounts: S, SR, KG
-WORD = re.compile(r"[^\W\d_]{4}")  # and shorter ones than this say nothing: EDC, CAS
-TIP = re.compile(r"tips?\b|gratuity|suggest")  # its lines name totals that nobody owes yet
-
-# What the words before an amount make of it: the first pattern that fits decides. The total is the
-# amount with the highest weight, of equals the last. Weights 1, 2 and 5 are sums: see `add_up`.
-RULES = [
-    (kind, weight, re.compile(pattern))
-    for kind, weight, pattern in (
-        # Before `discount`: TOTAL AFTER DISCOUNT.
-        ("total", 4, r"total after dis"),
-        # Saved, counted, or the head of a table; but ITEMS 2 TOTAL is a total.
-        ("other", 0, r"sav(?:ing|ed)|dis[ck]|rabatt|points?\b|average|summary"),
-        ("other", 0, r"(?:qty|quantity|items?\b|count)(?!.{0,20}total)"),
-        # Before `due`: CHANGE DUE.
-        ("change", 0, r"change|r[üu]ckgeld|rendu|cambio|resto\b|wisselgeld|växel|byttepen|veksel"),
-        # Before `total`: TOTAL PAID is what was handed over.
-        ("cash", 0, r"total (?:paid|tender)|accepted|received"),
-        # Where a receipt rounds or adds tax, one line says which total counts.
-        ("total", 6, r"total.{0,20}(?:rounded|payable)|rounded total|grand total|nett total"),
-        ("total", 6, r"final total|amount (?:due|payable|to be)|after (?:round|adj)|due\b"),
-        ("total", 6, r"to pay\b|payer\b|pagar\b|zu zahlen|zahlbetrag|endbetrag|[etå] betal"),
-        ("rounding", 0, r"round|rundung|avrund|öresut"),
-        # Before `total`: SUBTOTAL, TOTAL EXCL. GST, TOTAL HT.
-        ("subtotal", 0, r"sub.{0,2}total|sous.total|deltotal|zwischentotal|total ht\b|imponib"),
-        ("subtotal", 0, r"excl|before|without|netto"),
-        # Before `total`: TOTAL GST; but TOTAL GST INCL. is a total.
-        ("tax", 0, r"total ?(?:gst|tax|vat)(?! ?inc)|gst payable|tax payable"),
-        ("tax", 0, r"^\W*(?:gst|tax|vat|serv|mwst|ust|tva|iva|btw|moms|mva)"),
-        # TOTAL INCLUDES GST 9.00, or 0.51: the total of some shops, the tax of others.
-        ("total", 3, r"total includ"),
-        ("total", 4, r"total|amount incl"),
-        ("cash", 0, r"cash\b|paid|pay\b|payment|tender|card|visa|master|credit|debit"),
-        ("cash", 0, r"^bar\b|esp[eè]ces|efectivo|kontant|contant"),
-    )
-]
-
-
-def read_lines(text: str) -> list[Line]:
-    """Return the lines of a text, their amounts found."""
-    printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # codes for the terminal, marks that turn the writing
-        printed = ["".join(filter(str.isprintable, line)) for line in printed]
-    simple = TOTAL.sub("total", CURRENCY.sub("¤", "\n".join(printed).lower())).split("\n")
-    return [
-        Line(*line, list(split_at_amounts(line[1]))) for line in zip(printed, simple, strict=False)
-    ]
-
-
-def split_at_amounts(text: str) -> Iterator[tuple[str, Decimal | None]]:
-    """Yield the words before each amount with the amount; at the end, the words without one."""
-    end = 0
-    for match in AMOUNT.finditer("" if TIP.search(text) else text):
-        sign = "-" if "-" in match["minus"] + match["minus_behind"] else ""
-        whole, cents = re.sub("[.,' ]", "", match["whole"]), match["cents"].strip("-") or "00"
-        yield text[end : match.start()], Decimal(f"{sign}{whole}.{cents}".replace("o", "0"))
-        end = match.end()
-    yield text[end:], None
-
-
-def classify(words: str) -> tuple[int, str] | None:
-    """Return weight and kind of the rule that fits a label."""
-    for kind, weight, pattern in RULES:
-        if pattern.search(words):
-            return weight, kind
-    return None
-
-
-def label_amounts(lines: list[Line]) -> Iterator[Labelled]:
-    """Yield the amounts that have a label: in its row, or in a run below a run of labels."""
-    labels: list[tuple[str, str]] = []
-    values: list[Decimal] = []
-    for printed, _, parts in [*lines, Line("", "", [("end", None)])]:
-        for words, value in parts:
-            is_label = LABEL.search(words)
-            is_end_of_row = value is None and labels and labels[-1][1] is printed
-            if values and (is_label or is_end_of_row):
-                yield from pair(labels, values)
-                labels, values = [], []
-            if is_label:
-                if value is not None:  # a label in a row stands alone
-                    labels = []
-                labels.append((words, printed))
-            if value is not None:
-                values.append(value)
-
-
-def pair(labels: list[tuple[str, str]], values: list[Decimal]) -> Iterator[Labelled]:
-    """Pair labels with amounts, from the end: the first labels may have had their amounts."""
-    named = []
-    for words, printed in reversed(labels):
-        if rule := classify(words):
-            named.append((*rule, printed))
-        elif WORD.search(words):
-            break
-    if len(set(values)) <= len(named):  # more amounts than labels are columns of a table
-        for (weight, kind, printed), value in zip(named, reversed(values), strict=False):
-            yield Labelled(weight, kind, value, printed)
-
-
-def add_up(named: dict[str, Decimal], row: list[Decimal]) -> Iterator[tuple[int, Decimal]]:
-    """Yield weight and value of each sum that should be the total."""
-    if "cash" in named and "change" in named:
-        yield 5, abs(named["cash"]) - abs(named["change"])
-    if "subtotal" in named and named.keys() & {"tax", "cash", "change"}:  # else tax may follow
-        zero = Decimal(0)
-        yield 1, named["subtotal"] + named.get("tax", zero) + named.get("rounding", zero)
-    for total, cash, change in zip(row, row[1:], row[2:], strict=False):  # whatever their labels
-        if change >= 0 and total == abs(cash) - change:
-            yield 2, total
-
-
-def find_total(lines: list[Line]) -> tuple[Decimal | None, str]:
-    """Return the total and the line that it came from."""
-    labelled = list(label_amounts(lines))
-    named = {kind: value for _, kind, value, _ in labelled}
-    row = [(value, line.printed) for line in lines for _, value in line.parts if value is not None]
-    where = dict(row) | {value: printed for _, _, value, printed in sorted(labelled)}
-    for weight, value in add_up(named, [value for value, _ in row]):
-        if value in where:  # a sum that is not printed holds a misread amount
-            labelled.append(Labelled(weight, "sum", value, where[value]))
-    possible = [one for one in labelled if one.weight and one.value]
-    if not possible:
-        return None, ""
-    best = max(reversed(possible), key=lambda one: one.weight)
-    return best.value, best.printed
-
-
-MONTHS = {
-    name: number
-    for number, names in enumerate(
-        "jan gen ene/feb fév fev/mar mär mrz mrt maa/apr avr abr/may mai maj mei mag/jun juin giu/"
-        "jul juil lug/aug aoû aou ago/sep set/oct okt ott/nov/dec dez déc dic des".split("/"),
-        start=1,
-    )
-    for name in names.split()
-}
-MONTH = rf"({'|'.join(MONTHS)})[a-zéûä]{{0,7}}[ ./,'-]{{0,3}}"
-DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
-# A year and no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
-YEAR = r"(?:de )?((?:19|20)\d\d|\d\d)(?!\d(?!\d?:\d)|[.,/-]\d)"
-DATES = [  # the orders that a form may have (- is the separator, twice the same), the form
-    (("y-md",), re.compile(r"(?<!\d)((?:19|20)\d\d)([-/.])(\d\d?)\2(\d\d?)(?!\d)")),
-    (("m-dy", "d-my"), re.compile(rf"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?{YEAR}")),
-    (("mdy", "dmy"), re.compile(r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)")),
-    (("dmy",), re.compile(DAY + MONTH + YEAR)),
-    (("mdy",), re.compile(MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR)),
-]
-TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
-PURCHASE_DATE = re.compile(r"dat[aeou]|fecha|\d:\d\d")  # or beside a time
-OTHER_DATE = re.compile(r"expir|valid|until")
-FIRST_DATE = datetime.date(1990, 1, 1)
-
-
-def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> datetime.date | None:
-    """Return the date whose fields stand in this order, if there was such a day."""
-    part = dict(zip(order, fields, strict=True))
-    year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
-    try:
-        date = datetime.date(year, MONTHS.get(part["m"]) or int(part["m"]), int(part["d"]))
-    except ValueError:
-        return None
-    return date if FIRST_DATE <= date <= latest else None
-
-
-def find_date(
-    lines: list[Line], day_first: bool, latest: datetime.date
-) -> tuple[datetime.date | None, bool, str]:
-    """Return the date, whether another order was possible, and the line that it came from."""
-    found: list[tuple[int, datetime.date, bool, str]] = []
-    for printed, text, _ in lines:
-        dates: list[datetime.date] = []
-        for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
-            for match in pattern.finditer(text):
-                readings = [read_date(order, match.groups(), latest) for order in orders]
-                dates = dates or [date for date in readings if date]
-        if dates:
-            weight = bool(PURCHASE_DATE.search(text)) - 2 * bool(OTHER_DATE.search(text))
-            found.append((weight, dates[-1 if day_first else 0], len(set(dates)) > 1, printed))
-            if weight > 0:
-                break
-    if not found:
-        return None, False, ""
-    return max(found, key=lambda one: one[0])[1:]
-
-
-LEGAL_FORM = re.compile(
-    r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|gmbh(?: & co\.? kg)?|sarl"
-    r"|s\.p\.a|s\.r\.l|s\.l|b\.v|a/s|aps|(?:ag|ab|oy|sas?|srl|spa|bv)$)(?!\w)\.?",
-    re.IGNORECASE,
-)
-NOT_A_NAME = re.compile(r"invoice|receipt|welcome|thank|\btel\b|\d{5}|date|www", re.IGNORECASE)
-HEAD_LINES = 6  # the name stands above the address
-
-
-def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
-    """Return the shop's name, without its registration number, and the line that it came from."""
-    head = [line.printed for line in lines if line.printed][:HEAD_LINES]
-    for above, printed in zip(["", *head], head, strict=False):
-        if match := LEGAL_FORM.match(printed):
-            # The form alone, or a name that goes on: the line above belongs to it.
-            goes_on = re.match(r"\W|co\b|sdn|\w+ sdn", printed, re.IGNORECASE)
-            return f"{above} {match[0]}".strip() if goes_on else match[0], printed
-    for printed in head:
-        if re.search(r"[^\W\d_]{2}", printed) and not NOT_A_NAME.search(printed):
-            return re.sub(r"\W?\w{0,2}\d{5}.*", "", printed).strip(" *-(") or None, printed
-    return None, ""
-
-
-CURRENCIES = {  # the first that fits; a dollar is American unless the text names a country
-    "MYR": r"\brm ?\d+[.,]\d|\(rm\)|\bmyr\b|malaysia|\bbhd\b",
-    "GBP": r"£|\bgbp\b",
-    "EUR": r"€|\beuro?\b",
-    "CHF": r"\bchf\b|\bfr\. ?\d",
-    "SEK": r"\bsek\b|växel",
-    "NOK": r"\bnok\b|\bmva\b",
-    "DKK": r"\bdkk\b|byttepenge",
-    "CAD": r"\bcad\b|canada",
-    "AUD": r"\baud\b|australia",
-    "SGD": r"\bsgd\b|singapore",
-    "USD": r"\bus ?\$|(?<!\b[a-z])(?<!\b[a-z]{2})\$|\busd\b",  # HK$ is not American
-}
+    text: str  # lower case without accents; a currency is its code in capitals
+    parts: list[Part]
 
 
 def parse_receipt(
@@ -391,26 +158,324 @@ def parse_receipt(
 ) -> Receipt:
     """Return what the text of a receipt says.
 
-    03/04/2024 is read month first, or day first if you say so. A date after today is refused,
-    with a day of grace for the shop's time zone.
+    03/04/2024 is read month first, or day first if you say so. A date after today is
+    refused, with a day of grace for the shop's time zone.
     """
     lines = read_lines(text)
+    total = find_total(lines)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
-    merchant, merchant_line = find_merchant(lines)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
-    total, total_line = find_total(lines)
-    lower = text.lower()
-    currencies = (code for code, pattern in CURRENCIES.items() if re.search(pattern, lower))
+    merchant, merchant_line = find_merchant(lines)
+    total_line = lines[total.line].printed if total else ""
     evidence = {"merchant": merchant_line, "date": date_line, "total": total_line}
     return Receipt(
         merchant=merchant,
         date=date,
         date_is_ambiguous=is_ambiguous,
-        total=total,
-        currency=next(currencies, None),
+        total=total.value if total else None,
+        currency=find_currency(lines, total),
         text=text,
         evidence={name: line for name, line in evidence.items() if line},
     )
+
+
+def read_lines(text: str) -> list[Line]:
+    """Return the lines of a text that are not blank, their amounts found."""
+    printed = [" ".join(line.split()) for line in text.splitlines()]
+    if not "".join(printed).isprintable():  # codes for the terminal, turned writing
+        printed = ["".join(filter(str.isprintable, line)) for line in printed]
+    printed = [line for line in printed if line]
+    simple = fold("\n".join(printed))
+    simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
+    simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
+    texts = zip(printed, simple.split("\n"), strict=False)
+    return [
+        Line(line, text, split_at_amounts(text, number))
+        for number, (line, text) in enumerate(texts)
+    ]
+
+
+def fold(text: str) -> str:
+    """Return a text in lower case and without accents, which OCR engines lose."""
+    return ACCENTS.sub("", unicodedata.normalize("NFKD", text.lower()))
+
+
+def split_at_amounts(text: str, line: int) -> list[Part]:
+    """Return the words before each amount with it, and those behind the last."""
+    parts: list[Part] = []
+    end = 0
+    has_no_words = text.isupper()  # but codes
+    for match in AMOUNT.finditer(text):
+        currency = match["before"] or match["behind"] or ""
+        has_cents = match["cents"] or match["dash"] or currency == "JPY"
+        words = text[max(end, match.start() - MAX_LABEL) : match.start()]
+        kind = classify(words)
+        if kind == "points":  # TIP 18% 8.19 TOTAL 57.33
+            return [*parts, Part("", None, line)]
+        # A whole number is money beside a currency, as a total or alone in its line.
+        is_money = kind in ("due", "total") and not words[-1:].islower()
+        if has_cents or is_money or has_no_words:
+            value = read_value(match, currency)
+            parts.append(Part(words, kind, line, True, value, currency))
+            end = match.end()
+    words = text[max(end, len(text) - MAX_LABEL) :]
+    kind = classify(words)
+    if len(parts) == 1 and parts[0].kind is None and kind:  # 12.00 TOTAL
+        return [parts[0]._replace(words=words, kind=kind)]
+    return [*parts, Part(words, kind, line)]
+
+
+def read_value(match: re.Match[str], currency: str) -> Decimal:
+    """Return the value of an amount; 0 for .99, whose first digits may be lost."""
+    if not match["whole"]:
+        return Decimal(0)
+    whole = match["whole"].translate(NO_SEPARATORS)
+    cents = match["cents"] or ("" if currency == "JPY" else "00")
+    sign = "-" if match["minus"] or match["sign"] or match["minus_behind"] else ""
+    return Decimal(f"{sign}{whole}.{cents}".replace("o", "0"))
+
+
+def classify(words: str) -> str | None:
+    """Return what a label makes of its amount; None if it is too short for a label."""
+    if not LABEL.search(words):
+        return None
+    found = [label.translate(NO_SEPARATORS) for label in KNOWN.findall(words)]
+    story = "/".join(KINDS.get(label, "number") for label in found)
+    if TAX_OR_TOTAL.fullmatch(story):
+        return "amount"
+    kinds = SAYS_NOTHING.sub("", story).split("/")
+    return next((kind for kind in PRECEDENCE if kind in kinds), "") if story else ""
+
+
+def find_total(lines: list[Line]) -> Part | None:
+    """Return the amount that is called the total, else one that others prove."""
+    labelled = list(label_amounts(lines))
+    total = choose(labelled, "due") or choose(labelled, "total")
+    if total := total or prove(lines, labelled):
+        return total
+    above = choose(labelled, "above")
+    articles = sum(part.value for part in labelled if not part.kind)
+    return above if above and above.value == articles else choose(labelled, "amount")
+
+
+def label_amounts(lines: list[Line]) -> Iterator[Part]:
+    """Yield the amounts that have a label: in its row, or a run of them below a run."""
+    labels: list[Part] = []
+    amounts: list[Part] = []
+    end = Part("end", "", -1)
+    for part in [*chain.from_iterable(line.parts for line in lines), end]:
+        is_label = part.kind is not None
+        ends_row = not part.is_amount and labels and labels[-1].line == part.line
+        if amounts and (is_label or ends_row):
+            yield from pair(labels, amounts)
+            is_waiting = part.kind == "total" and not part.is_amount
+            if is_waiting and len(amounts) > len(labels):  # is the one above its own?
+                yield amounts[-1]._replace(words=part.words, kind="above", line=part.line)
+                part = part._replace(kind="amount")
+            labels, amounts = [], []
+        if is_label and part.is_amount:  # in a row it stands alone
+            labels = [part]
+        elif is_label:
+            labels.append(part)
+        if part.is_amount:
+            amounts.append(part)
+
+
+def pair(labels: list[Part], amounts: list[Part]) -> Iterator[Part]:
+    """Yield amounts with labels, from the end: the first labels may have had theirs."""
+    values = sorted({part.value for part in amounts})
+    if labels and labels[-1].kind == "total" and sum(values[:-1]) == values[-1]:
+        # Net, tax and both, in a table.
+        labels = [labels[-1]._replace(kind="amount")]
+        amounts = [max(amounts, key=lambda part: part.value)]
+    run = labels[::-1]
+    if len(run) != len(amounts):
+        run = list(takewhile(lambda part: part.kind, run))
+    rows = {part.line for part in amounts}
+    is_table = len(rows) < len(amounts) and labels and labels[-1].line not in rows
+    if is_table or (len(amounts) > len(run) and len(values) > 1):
+        return
+    for label, amount in zip(run, reversed(amounts), strict=False):
+        kind = label.kind
+        if kind == "rounding" and amount.value >= 1:
+            kind = "total"  # the rounded total
+        if kind != "amount" or is_plain(label):
+            yield amount._replace(words=label.words, kind=kind, line=label.line)
+
+
+def choose(labelled: list[Part], kind: str) -> Part | None:
+    """Return the amount of a kind that most others speak for, of equals the last."""
+    possible = [part for part in labelled if part.kind == kind and part.value]
+    native = next((part.currency for part in possible if part.currency), "")
+    possible = [part for part in possible if part.currency in ("", native)]
+    if len({part.value for part in possible}) > 1:
+        votes = Counter(part.value for part in labelled if part.kind in OWED)
+        votes.update(add_up(labelled))
+        ranks = [(votes[part.value], is_plain(part)) for part in possible]
+        best = max(ranks)
+        possible = [part for part, rank in zip(possible, ranks, strict=True) if rank == best]
+    values = [part.value for part in possible]
+    if not values or max(values) - values[-1] >= 1:  # not only rounded
+        return None
+    return possible[-1]
+
+
+def is_plain(part: Part) -> bool:
+    """Tell whether a label holds no word that we don't know."""
+    return not UNKNOWN.search(KNOWN.sub("", part.words))
+
+
+def add_up(labelled: list[Part]) -> Iterator[Decimal]:
+    """Yield what the total should be: the cash less the change."""
+    first = {part.kind: abs(part.value) for part in reversed(labelled)}
+    if "cash" in first and "change" in first:
+        yield first["cash"] - first["change"]
+
+
+def prove(lines: list[Line], labelled: list[Part]) -> Part | None:
+    """Return the largest amount yet that was paid, where no word names the total."""
+    parts = [part for line in lines for part in line.parts]
+    amounts = [part for part in parts if part.is_amount]
+    values = [part.value for part in amounts]
+    paid = set(add_up(labelled))
+    if any(part.kind == "change" for part in parts):
+        rows = zip(values, values[1:], values[2:], strict=False)
+        paid.update(value for value, cash, change in rows if value == abs(cash) - change)
+    if not paid:
+        printed = Counter(values)
+        payments = [part.value for part in labelled if part.kind in ("cash", "card")]
+        paid.update(value for value in payments if printed[value] > 1)
+    found, largest = None, Decimal(0)
+    for part in amounts:
+        if part.value > largest:
+            largest = part.value
+            found = part if part.value in paid else found
+    return found
+
+
+def find_currency(lines: list[Line], total: Part | None) -> str | None:
+    """Return the currency of the total's own line, of most amounts, or of the headings."""
+    text = "\n".join(line.text for line in lines)
+    parts = [part for line in lines for part in line.parts]
+    codes = Counter(part.currency for part in parts if part.currency)
+    if total:
+        own = {total.currency} if total.currency else CODE.findall(lines[total.line].text)
+        codes = Counter(set(own)) or codes
+    if not codes and len(set(CODE.findall(text))) == 1:
+        heads = [line for line in lines if line.text.isupper() or line.parts[-1].kind]
+        codes.update(code for line in heads for code in CODE.findall(line.text))
+    most = [code for code, count in codes.items() if count == max(codes.values())]
+    if len(most) != 1:
+        return None
+    for code, marks in SHARED.get(most[0], {most[0]: ""}).items():
+        if re.search(marks, text):
+            return code or None
+    return None
+
+
+def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> FoundDate:
+    """Return the date, whether another order was possible, and the line it came from."""
+    best: FoundDate = (None, False, "")
+    above = ""
+    for line in lines:
+        found = list(read_dates(line.text, latest))
+        has_time = bool(found and TIME.search(line.text))
+        for match, dates in found:
+            label = line.text[max(0, match.start() - MAX_LABEL) : match.start()]
+            if not (has_time or LABEL.search(label) or above[-1:].isdigit()):
+                label = f"{above[-20:]} {label}"
+            is_alone = match[0] == line.text
+            is_clear = has_time or is_alone or CLEAR_DATE.search(match[0])
+            if is_clear and not DEADLINE.search(label) and (has_time or not best[0]):
+                date = dates[-1 if day_first else 0]
+                best = date, len(set(dates)) > 1, line.printed
+                if has_time:
+                    return best
+        above = line.text
+    return best
+
+
+def read_dates(
+    text: str, latest: datetime.date
+) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
+    """Yield each date, and its readings; a weekday beside it settles which is right."""
+    for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
+        for match in pattern.finditer(text):
+            readings = [read_date(order, match.groups(), latest) for order in orders]
+            dates = [date for date in readings if date]
+            start, end = match.span()
+            beside = f"{text[max(0, start - 15) : start]} {text[end : end + 15]}"
+            words = WORDS.findall(beside)
+            names = {*words, *(word[:3] for word in words)}
+            days = {day for name, day in WEEKDAYS if name in names}
+            fitting = [date for date in dates if date.weekday() in days]
+            if dates:
+                yield match, fitting or dates
+
+
+def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> datetime.date | None:
+    """Return the date whose fields stand in this order, if there was such a day."""
+    part = dict(zip(order, fields, strict=True))
+    year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
+    month = MONTHS.get(part["m"]) or int(part["m"])
+    try:
+        date = datetime.date(year, month, int(part["d"]))
+    except ValueError:
+        return None
+    return date if FIRST_DATE <= date <= latest else None
+
+
+def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
+    """Return the shop's name, and the line that it came from."""
+    head = [] if lines and STATUS_BAR.match(lines[0].text) else lines[:HEAD_LINES]
+    for number, line in enumerate(head):
+        if match := LEGAL_FORM.match(line.printed):
+            name = match[0].rpartition(": ")[2]
+            if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
+                name = f"{head[number - 1].printed} {name}"
+            return check_name(name, line)
+    for line in head:
+        if any(part.is_amount for part in line.parts):
+            break  # below the head
+        rest = HEADING.sub("", line.text)
+        is_name = TWO_LETTERS.search(rest) if rest == line.text else LABEL.search(rest)
+        if is_name and not RECEIPT.search(line.text):
+            return check_name(line.printed, line)
+    return None, ""
+
+
+def check_name(name: str, line: Line) -> tuple[str | None, str]:
+    """Return a name without ornaments and its line, if it looks like a name."""
+    name = name.strip(" *-(|")
+    is_name = NAME.match(name) and not NO_NAME.search(name)
+    return (name, line.printed) if is_name else (None, "")
+
+
+def match_any(words: Iterable[str], *branches: str) -> str:
+    """Return the pattern of any word; by first letter, that is five times as fast."""
+    longest_first = sorted(words, key=lambda word: (word[0], -len(word)))
+    for letter, group in groupby(longest_first, key=lambda word: word[0]):
+        rest = "|".join(re.escape(word[1:]) + "(?![a-z])" for word in group)
+        branches += (f"{re.escape(letter)}(?:{rest})",)
+    pattern = "|".join(branches).replace(r"\*(?![a-z])", "")  # * lets a word go on
+    return rf"(?<![a-z])(?:{pattern})".replace(r"\ ", "[ .-]{1,2}")
+
+
+def number_names(column: str) -> Iterator[tuple[str, int]]:
+    """Yield the names of months or weekdays with their place in the year or week."""
+    for row in COLUMNS[column]:
+        for place, names in enumerate(row.split()):
+            yield from ((name, place) for name in names.split("/"))
+
+
+def read_columns() -> dict[str, list[str]]:
+    """Return the words of all languages by column."""
+    columns: dict[str, list[str]] = {}
+    for row in fold(LANGUAGES.replace("\n  ", " ")).splitlines():
+        for cell in row.split(" | ")[1:]:
+            kind, words = cell.split(": ")
+            columns.setdefault(kind, []).extend(words.split(", "))
+    return columns
 
 
 # --- the photo ---
@@ -640,26 +705,31 @@ def find_words(reply: object) -> str:
     lists = [message if isinstance(message, list) else [message] for message in messages]
     said = dict.fromkeys(" ".join(str(word).split()) for word in itertools.chain(*lists) if word)
     new = [word for word in said if not any(word in other for other in said if other != word)]
-    return " ".join(new)[:MAX_MESSAGE]
+    return " ".join(new)
 
 
-def describe_failure(response: requests.Response, reply: object) -> str:
-    """Return status, the API's words, and what to do."""
+def shorten(text: str) -> str:
+    """Return the beginning of a text, without codes for the terminal."""
+    return "".join(filter(str.isprintable, text))[:MAX_MESSAGE]
+
+
+def describe_failure(response: requests.Response, reply: object, key: str) -> str:
+    """Return status, the API's words without the key, and what to do."""
     status = response.status_code
-    words = find_words(reply) or "no text in the reply"
+    reason = response.reason or http.client.responses.get(status, "")
+    words = find_words(reply).replace(key, "[key]")
     if status != 200:
-        reason = response.reason or http.client.responses.get(status, "")
-        words = f"{status} {reason}: {find_words(reply)}".rstrip(": ")
+        words = f"{status} {reason}: {words}".rstrip(": ")
+    said = shorten(words) or "no text in the reply"
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "see https://ocr.space/ocrapi")
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
-    return f"{shown} - {advice}"
+    return f"{said} - {advice}"
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError when it is not a reading."""
     pages = find_pages(reply)
     if not pages:
-        raise OcrError(find_words(reply) or "no text in the reply")
+        raise OcrError(shorten(find_words(reply)) or "no text in the reply")
     texts = []
     for page in pages:
         rows = [] if "\t" in page["ParsedText"] else read_rows(page)  # without table mode
@@ -675,25 +745,29 @@ class Box(NamedTuple):
     top: float
     right: float
     bottom: float
+    slope: float | None  # of a skewed photo; one word has none
 
     def find_level(self, slope: float) -> float:
-        """Return how far down its middle stands, once a skewed photo is levelled."""
+        """Return how far down its middle stands, once the photo is levelled."""
         return (self.top + self.bottom - slope * (self.left + self.right)) / 2
+
+
+def read_box(line: dict[str, Any]) -> Box:
+    """Return where one of the overlay's lines stands."""
+    first, last = line["Words"][0], line["Words"][-1]
+    left, right = float(first["Left"]), float(last["Left"])
+    tops = float(first["Top"]), float(last["Top"])
+    slope = (tops[1] - tops[0]) / (right - left) if right > left else None
+    right += last["Width"]
+    return Box(str(line["LineText"]), left, min(tops), right, max(tops) + last["Height"], slope)
 
 
 def read_rows(page: dict[str, Any]) -> list[list[Box]]:
     """Return the overlay's pieces of text in rows, top to bottom; none if it has none."""
-    boxes, slopes = [], []
+    boxes: list[Box] = []
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # not as documented
-        for line in page["TextOverlay"]["Lines"]:
-            first, last = line["Words"][0], line["Words"][-1]
-            left, right = float(first["Left"]), float(last["Left"])
-            top, bottom = sorted([float(first["Top"]), float(last["Top"])])
-            if right > left:
-                slopes.append((last["Top"] - first["Top"]) / (right - left))
-            right, bottom = right + last["Width"], bottom + last["Height"]
-            boxes.append(Box(str(line["LineText"]), left, top, right, bottom))
-    slope = median(slopes or [0.0])
+        boxes = [read_box(line) for line in page["TextOverlay"]["Lines"]]
+    slope = median([box.slope for box in boxes if box.slope is not None] or [0.0])
     reach = median([box.bottom - box.top for box in boxes] or [0.0]) / 2
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=lambda box: box.find_level(slope)):
@@ -726,7 +800,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
         likeness = [SequenceMatcher(None, join_row(row), line).ratio() for row in rows]
         row = rows[likeness.index(max(likeness))]
         for box in row:
-            draw.rectangle(box[1:], outline="red", width=1 + image.width // 400)
+            draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
         label = f" {name}: {values[name]} "
         corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
         draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
@@ -746,6 +820,237 @@ ADVICE = {  # by status, or by its first digit
     413: "send a smaller file",
     429: "try again later",
 }
+
+# --- the words of fifteen languages, and the patterns ---
+
+# A row a language, a column a kind of label; * lets a word go on: totale, totals.
+LANGUAGES = """
+English | total: total*, ttl, tot, t0tal*, tota1*, totai*, tatal*, sum, net total, nett
+  total | due: to pay, due, payable*, net payable*, net due, net to pay, to be paid,
+  grand total, final total, after round*, after adj*, total after dis* | amount:
+  amount*, amt, balance*, total includes, total included | subtotal: subtotal*,
+  subtota1, sub total, sub ttl, excl*, before, without, net, nett | tax: tax, taxes,
+  vat, gst, cgst, sgst, igst, hst, pst, qst, sst | including: incl, inclusive,
+  including, includes, included, inc | discount: discount*, disc, saving*, saved,
+  coupon* | cash: cash, paid, pay, payment*, tender*, received, accepted, gift card,
+  voucher*, deposit | card: card, visa, master*, amex, credit, debit, maestro | change:
+  change | rounding: rounding*, rounded, round adj* | points: point*, pts, tip, tips,
+  gratuity, suggested | articles: qty, quantity, item, items, count*, number, price*,
+  unit, description, summary, average | months: jan feb mar apr may jun jul aug sep oct
+  nov dec | weekdays: mon tue wed thu fri sat sun | deadline: valid*, expir*, exp,
+  until, use by, redeem*, best before, after, due, since, est, ends, from, return by |
+  heading: bill, order, table, check, copy, ticket, purchase, sale, sales, refund, no,
+  details, welcome | receipt: receipt*, invoice*, welcome to, thank*, dear, tel,
+  customer*, cashier*, your order, your guest
+German | total: summe, gesamt, gesamtbetrag, gesamtsumme, gesamtpreis, rechnungsbetrag,
+  rechnungssumme, endsumme | due: zu zahlen*, zahlbetrag, endbetrag, zu bezahlen |
+  amount: betrag, brutto* | subtotal: zwischensumme, zwischentotal, netto*, exkl, ohne |
+  tax: mwst, ust, steuer*, mehrwertsteuer, umsatzsteuer | including: inkl*, enthalten* |
+  discount: rabatt*, nachlass, gespart, ersparnis, skonto | cash: bar, barzahlung,
+  gegeben, geg, bezahlt, erhalten, gutschein* | card: karte, kreditkarte, girocard,
+  kartenzahlung | change: rückgeld, zurück, wechselgeld | rounding: rundung*, gerundet |
+  points: punkte*, bonus*, trinkgeld | articles: artikel*, menge, anzahl, stück, preis,
+  preise, einzelpreis | months: jan feb mär/mrz apr mai jun jul aug sep okt nov dez |
+  weekdays: mo/mon di/die mi/mit do/don fr/fre sa/sam so/son | deadline: gültig*, bis,
+  ablauf*, fällig*, seit, zahlbar, haltbar | heading: bon, kopie, tisch, nr | receipt:
+  quittung, rechnung*, beleg*, kassenbon, bestell*, kundenbeleg, kunde, herr, frau
+French | due: à payer, net à payer, montant dû | amount: montant, ttc, total net, solde
+  | subtotal: sous total, ht, hors taxe* | tax: tva, taxe* | including: compris*,
+  inclus*, dont | discount: remise*, réduction*, rabais, avantage*, économie* | cash:
+  espèces, réglé, paiement, payé, reçu, carte cadeau, ticket restaurant | card: carte,
+  cb | change: rendu, monnaie | rounding: arrondi* | points: pourboire, fidélité |
+  articles: article*, qté, quantité, nombre, prix | months: jan fév mar avr mai juin
+  juil aoû sep oct nov déc | weekdays: lun mar mer jeu ven sam dim | deadline: valable*,
+  valide*, jusqu, expire*, avant, depuis, échéance, limite, fin | heading: note,
+  commande, duplicata | receipt: facture*, reçu, justificatif, client*, merci, bienvenue
+Spanish | due: a pagar | amount: importe | subtotal: base, neto, bruto, sin iva | tax:
+  iva, igic, impuesto*, cuota | including: incluid* | discount: descuento*, dto,
+  ahorro*, rebaja* | cash: efectivo, entregado, entrega, recibido, pagado, pago, contado
+  | card: tarjeta | change: cambio, vuelta | rounding: redondeo | points: puntos,
+  propina | articles: artículo*, unidad*, unid, uds, cantidad, precio, descripción |
+  months: ene feb mar abr may jun jul ago sep oct nov dic | weekdays: lun mar mié jue
+  vie sáb dom | deadline: válid*, hasta, caduca*, vence*, vencimiento, desde,
+  devolución, límite | heading: pedido, copia, mesa | receipt: factura*, recibo,
+  cliente, gracias, bienvenid*
+Italian | due: da pagare | amount: importo | subtotal: imponibile, parziale | tax:
+  imposta | including: inclus*, compres* | discount: sconto, sconti, risparmio | cash:
+  contant*, pagato, pagamento, buono | card: carta, bancomat, elettronico | change:
+  resto | rounding: arrotondamento | points: punti, mancia | articles: articol*, pezzi,
+  prezzo, descrizione, quantità | months: gen feb mar apr mag giu lug ago set ott nov
+  dic | weekdays: lun mar mer gio ven sab dom | deadline: fino, scade*, scadenza, entro,
+  dal | receipt: ricevuta, scontrino, fattura, documento, grazie
+Portuguese | amount: valor | subtotal: líquido, sem iva | tax: imposto*, tributos, icms
+  | including: com iva | discount: desconto*, acréscimos, poupança | cash: dinheiro,
+  numerário, entregue, pagamento | card: cartão, crédito, débito, multibanco | change:
+  troco | rounding: arredondamento | points: pontos, gorjeta | articles: itens, artigo*,
+  qtd, qtde, quantidade, preço, unit, descrição | months: jan fev mar abr mai jun jul
+  ago set out nov dez | weekdays: seg ter qua qui sex sáb dom | deadline: até, validade,
+  vencimento | receipt: fatura, cupom, nfc, extrato, cnpj, obrigado
+Dutch | total: totaal*, eindtotaal | due: te betalen, te voldoen | amount: bedrag, saldo
+  | subtotal: subtotaal | tax: btw | including: inclusief | discount: korting*,
+  voordeel, bespaard | cash: contant, betaald, ontvangen, betaling, cadeaukaart | card:
+  pin, kaart, bankpas | change: wisselgeld, terug | rounding: afronding | points:
+  punten, fooi, zegels | articles: artikelen, aantal, stuks, prijs, omschrijving |
+  months: jan feb mrt/maa apr mei jun jul aug sep okt nov dec | weekdays: ma/maa di/din
+  wo/woe do/don vr/vri za/zat zo/zon | deadline: geldig*, tot, vervalt, vervaldatum,
+  sinds, uiterlijk | receipt: factuur, kassabon, klant, bedankt, welkom
+Swedish | total: summa*, totalsumma | due: att betala | amount: belopp | subtotal:
+  delsumma | tax: moms | discount: rabatter | cash: kontant*, betalt, mottaget,
+  presentkort | card: kort, bankkort | change: växel, tillbaka | rounding:
+  öresavrundning, avrundning, öresutjämning | points: poäng, dricks | articles: antal,
+  varor, artiklar, pris, benämning | months: jan feb mar apr maj jun jul aug sep okt nov
+  dec | weekdays: mån tis ons tor fre lör sön | deadline: giltig*, gäller, bäst före,
+  förfall*, senast, sedan | receipt: kvitto*, faktura*, kund, tack, välkommen
+Norwegian | total: totalsum | due: å betale, til betaling | amount: beløp | subtotal:
+  delsum, mellomsum, eks, ekskl, nettopris | tax: mva, avgift | discount: spart | cash:
+  mottatt | card: bankaxept | change: veksel, vekslepenger, tilbake | rounding:
+  avrunding, øreavrunding | points: poeng | articles: antall, varer | months: jan feb
+  mar apr mai jun jul aug sep okt nov des | weekdays: man tir ons tor fre lør søn |
+  deadline: gyldig*, forfall*, utløp*, siden, innen, senest, holdbar | receipt:
+  kvittering, ordre*, bestilling*, takk, velkommen
+Danish | total: i alt, ialt | due: at betale | amount: beløb | discount: rabat,
+  besparelse, sparet | cash: modtaget | card: dankort | change: byttepenge, retur,
+  tilbage | rounding: afrunding, øreafrunding | points: drikkepenge | deadline:
+  forfald*, udløb* | receipt: tak
+Finnish | total: yhteensä, yht, loppusumma | due: maksettava* | subtotal: välisumma,
+  veroton* | tax: alv, vero | including: sis | discount: alennu*, säästö, etu | cash:
+  käteinen, maksettu, maksu | card: kortti, pankkikortti, korttimaksu | change:
+  takaisin, vaihtoraha | rounding: pyöristys | points: pistee*, pistettä | articles:
+  kpl, määrä, tuotte*, hinta | months: tam hel maal huh tou kes hei elo syy lok marr jou
+  | weekdays: ma/maa ti/tii ke/kes to/tor pe/per la/lau su/sun | deadline: voimassa,
+  asti, saakka, eräpäivä, viimeistään, alkaen, ennen | receipt: kuitti, lasku, asiakas,
+  kiitos, tervetuloa
+Polish | total: razem, suma, ogółem | due: do zapłaty, należność | amount: kwota,
+  wartość | subtotal: suma częściowa | tax: ptu, podatek | including: zawiera |
+  discount: rabat*, upust*, oszczęd*, zniżka, opust*, kupon | cash: gotówka, zapłacono,
+  wpłacono, płatność | card: karta, karty | change: reszta | rounding: zaokrąglenie |
+  points: punkt*, napiwek | articles: ilość, szt, pozycji, cena, nazwa | months: sty lut
+  mar kwi maj cze lip sie wrz paź lis gru | weekdays: pn/pon wt/wto śr/śro cz/czw pt/pią
+  sb/sob nd/nie | deadline: ważn*, do, od, termin*, upływa | receipt: paragon*, nabywca,
+  klient, dziękujemy, witamy
+Czech | total: celkem, celková, součet | due: k úhradě, k platbě, k zaplacení | amount:
+  částka | subtotal: mezisoučet, základ, bez dph | tax: dph | including: vč, včetně |
+  discount: sleva, slevy, úspor*, ušetřen* | cash: hotovost*, placeno, zaplaceno,
+  přijato | card: kartou | change: vráceno, vrátit, zpět | rounding: zaokrouhlení,
+  vyrovnání | points: body, bodů, spropitné | articles: položek, počet, množství, název
+  | months: led úno bře dub kvě čer čvc/červenc srp zář říj lis pro | weekdays: po/pon
+  út/úte st/stř čt/čtv pá/pát so/sob ne/ned | deadline: plat*, splatn*, spotřebujte |
+  receipt: účtenka, doklad, zákazník, děkujeme, vítáme
+Romanian | due: de plată, de achitat | amount: valoare | subtotal: fără tva | including:
+  cu tva | discount: reducer*, economi* | cash: numerar, plătit, achitat | change: rest
+  | rounding: rotunjire | points: puncte, bacșiș | articles: cantitate, preț, buc |
+  months: ian feb mar apr mai iun iul aug sep oct noi dec | weekdays: lun mar mie joi
+  vin sâm dum | deadline: valabil*, până, expiră, scaden* | heading: fiscal | receipt:
+  chitanță, mulțumim
+Japanese | total: 合計, 総計 | due: 請求額 | subtotal: 小計 | tax: 税, 対象 |
+  discount: 値引, 割引 | cash: 預, 現金, 支払 | change: 釣 | points: ポイント |
+  articles: 点数, 数量, 単価 | weekdays: 月 火 水 木 金 土 日 | deadline: 有効, 期限 |
+  receipt: 領収, レシート, 電話
+"""
+
+CURRENCIES = {
+    "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr fr.",
+    "JPY": "¥ 円 jpy", "MYR": "rm myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
+    "AUD": "a$ au$ aud", "SGD": "s$ sgd", "HKD": "hk$ hkd", "NZD": "nz$ nzd",
+    "INR": "₹ inr", "SEK": "sek", "NOK": "nok", "DKK": "dkk", "PLN": "zł zl pln",
+    "CZK": "kč czk", "RON": "lei ron", "DOLLAR": "$", "CROWN": "kr kr.",
+}  # fmt: skip
+SHARED = {  # a sign of several currencies: the first whose marks are in the text
+    "DOLLAR": {
+        "CAD": r"\bcanada|\b[hp]st\b|\b[a-z]\d[a-z][ -]?\d[a-z]\d\b|, (?:ab|bc|on|qc)\b",
+        "AUD": r"\baustralia|\babn\b",
+        "SGD": r"\bsingapore",
+        "NZD": r"\bnew zealand",
+        "": r"\b(?:gst|vat|iva|tva|rfc|cnpj)\b|DOLLAR ?\d+,\d\d(?!\d)|\d,\d\d ?DOLLAR",
+        "USD": "",
+    },
+    "CROWN": {
+        "NOK": r"\bmva\b|norge|\ba betale",
+        "DKK": r"danmark|\bcvr\b|byttepenge|dankort|\bi alt\b|heraf",
+        "SEK": r"\bmoms\b|sverige|vaxel|att betala|kvitto",
+    },
+}
+
+# Of the kinds that a label names, the first here counts: TOTAL TAX is a tax.
+PRECEDENCE = [
+    *("points", "change", "discount", "rounding", "subtotal", "tax"),
+    *("cash", "card", "articles", "due", "total", "amount"),
+]
+OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
+# 2 ITEMS TOTAL, ITEMS 2 TOTAL, TOTAL INCL. VAT: the count has its number, the tax no say.
+SAYS_NOTHING = re.compile("number/articles|^articles/number|including/(number/)?tax")
+TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
+
+
+ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
+COLUMNS = read_columns()
+LABELS = {word: kind for kind in [*PRECEDENCE, "including"] for word in COLUMNS[kind]}
+KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
+KNOWN = re.compile(match_any(LABELS, r"\d+(?![\da-z])"))
+DEADLINE = re.compile(match_any(COLUMNS["deadline"]))
+MONTHS = {name: place + 1 for name, place in number_names("months")}
+WEEKDAYS = set(number_names("weekdays"))
+CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
+FRANCS = r"fr\.(?= ?\d+[.,](?:\d\d(?![\d.])|-))"  # Fr. 5.50, not Fr. 05.12.2025
+CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹', 'fr.'}, FRANCS)}")
+CODE = re.compile("[A-Z]{3,}")
+MAX_LABEL = 80  # letters
+LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}")  # not the KG behind an amount
+UNKNOWN = re.compile(r"[^\W\dA-Z_]{2}")
+SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
+NO_SEPARATORS = str.maketrans("", "", ".,' -")
+# 1,234.50  1.234,50  1'234.50  1 234,50  .50  45.-  1,080 of yen; a minus before the
+# currency, before the number, or behind it; misread 12. 80  12-80  1O.OO  RN5.00; but
+# nothing in 1,23,456.00  1.2.345  6.00%  l2.50 (who knows which digit).
+AMOUNT = re.compile(
+    r"(?=[-A-Z\do.])(?<![\dbilosz'(/A-Z-])(?<!\d[.,])"
+    r"(?:(?P<minus>-?)(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
+    r"(?P<whole>\d{1,3}(?:[,']\d{3}){1,2}(?=\.\d)|\d{1,3}(?:[.' ]\d{3}){1,2}(?=,\d)"
+    r"|\d{1,3}(?:[,.']\d{3}){1,2}(?![.,]?\d)|[0o]|[1-9][\do]{0,6}|)"
+    r"(?:(?:(?<=[\do])(?:[.,] ?|-)|(?<![^ A-Z-])\.)(?P<cents>[\do]{2})"
+    r"|(?<=\d)(?P<dash>[.,:]--?)"
+    r"|(?<=\d)(?(before)|(?= ?[A-Z]))(?![a-z.,]| \d))"  # whole: beside a currency
+    r"(?![\d_]|[a-z]{2}|[.,:/-]\d| ?%)(?P<minus_behind>-?)"
+    r"(?= ?(?P<behind>[A-Z]{3,})|)"
+)
+MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]{{0,9}}[ ./,'-]{{0,3}}"
+DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
+# No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
+YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
+YEAR_FIRST = r"(?<!\d)((?:19|20)\d\d) ?([-/.年]) ?(\d\d?) ?(?:\2|月) ?(\d\d?)(?!\d)"
+YEAR_LAST = r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR
+MONTH_FIRST = MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR
+DATES = [  # the orders that a form may have (- is the separator, not used), the form
+    (("y-md",), re.compile(YEAR_FIRST)),
+    (("m-dy", "d-my"), re.compile(YEAR_LAST)),
+    (("mdy", "dmy"), re.compile(r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)")),
+    (("dmy",), re.compile(DAY + MONTH + YEAR)),
+    (("mdy",), re.compile(MONTH_FIRST)),
+]
+TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
+TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
+# With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
+CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|^\d\d?([-.])[a-z]+\1")
+WORDS = re.compile(r"[^\W\d_]+")
+FIRST_DATE = datetime.date(1990, 1, 1)
+FoundDate = tuple[datetime.date | None, bool, str]
+
+LEGAL_FORM = re.compile(
+    r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
+    r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|aps|s\.r\.o"
+    r"|sp\. ?z ?o\. ?o)(?!\w)\.?",
+    re.IGNORECASE,
+)
+GOES_ON = re.compile(r"\W|co\b|sdn|\w+ sdn", re.IGNORECASE)
+RECEIPT = re.compile(match_any(COLUMNS["receipt"]))
+HEADING = re.compile(match_any([*LABELS, *COLUMNS["heading"]]))  # and nothing else
+TWO_LETTERS = re.compile(r"[^\W\d_]\W?[^\W\d_]")
+NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
+# A telephone, a time, an address in the web, a field of a form, a place: Edmonton, AB.
+NO_NAME = re.compile(r"\d{5}|\d{3}\W\d{3}|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
+STATUS_BAR = re.compile(r"\d\d?:\d\d(?!.*\d[/.-]\d)")  # of a phone: a screenshot
+HEAD_LINES = 6  # the name stands above the address
+
 
 # --- the command line ---
 

@@ -466,6 +466,7 @@ def page(**values: object) -> dict[str, object]:
             "413 Payload Too Large - send a smaller file",
         ),
         ("502 Bad Gateway", "\n<!DOCTYPE html>", "502 Bad Gateway - try again later"),
+        ("404 \x1b[31mRED", "", "404 [31mRED - check the address"),
         ("520 ", "", "520 - try again later"),
         ("503 ", "", "503 Service Unavailable - try again later"),
         ("302 Found", "", "302 Found - check the address"),
@@ -511,6 +512,12 @@ def test_takes_nothing_else_for_a_reading(reply: object) -> None:
         parse_reply(reply)  # type: ignore[arg-type]
 
 
+def test_shows_no_codes_for_the_terminal_of_a_saved_reply() -> None:
+    with pytest.raises(OcrError) as caught:
+        parse_reply({"ErrorMessage": "\x1b[31mred"})
+    assert str(caught.value) == "[31mred"
+
+
 def test_says_once_what_the_api_says_twice() -> None:
     broken = page(FileParseExitCode=-10, ErrorMessage="Parsing Error: torn", ErrorDetails="torn")
     assert fail_with(answer(broken)).count("torn") == 1
@@ -526,8 +533,8 @@ def test_keeps_the_page_that_was_read_where_another_was_not() -> None:
 
 
 def test_a_key_that_the_api_quotes_is_not_repeated() -> None:
-    for quoted in (f"The API key {KEY} is invalid", f'"The API key {KEY} is invalid"'):
-        assert KEY not in fail_with(answer(quoted, "403 Forbidden"))
+    for quoted in (f"The API key {KEY} is invalid", f'"{"no " * 65}{KEY}"'):
+        assert KEY[:4] not in fail_with(answer(quoted, "403 Forbidden"))
 
 
 def test_reads_the_good_reply() -> None:
@@ -565,7 +572,10 @@ def test_puts_text_without_table_mode_back_in_rows(degrees: float) -> None:
     assert str(receipt["total"]) == "46.12"
 
 
-@pytest.mark.parametrize("lines", [None, 7, [None], [{"Words": []}], [{"LineText": "TOTAL"}]])
+GOOD_LINES = GOOD["ParsedResults"][0]["TextOverlay"]["Lines"]
+
+
+@pytest.mark.parametrize("lines", [None, 7, [None], [{"Words": []}], [*GOOD_LINES, {}]])
 def test_an_overlay_that_is_none_leaves_the_text(lines: object) -> None:
     assert str(parse_reply(page(TextOverlay={"Lines": lines}))["total"]) == "1.00"
 
