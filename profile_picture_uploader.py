@@ -5,7 +5,7 @@ Sample run::
     $ uv run tests/offline.py profile_picture_uploader.py
     avatar.jpg is image/jpeg
     removed GPS position, turned upright, 3024x4032 kept
-    sent as avatar.jpg: 166,572 bytes, 200
+    sent as avatar.jpg: 166,503 bytes, 200
 """
 # /// script
 # requires-python = ">=3.10"
@@ -22,20 +22,20 @@ import unicodedata
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO, NamedTuple
 
 import requests
 from PIL import ExifTags, Image, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngInfo
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 UPLOAD_URL = "https://httpbin.org/post"
 TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
+MAX_WHOLE_JPEG = 25_000_000  # pixels, where all are held at once
 PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
 
@@ -56,86 +56,78 @@ class PreparedPicture(NamedTuple):
 class ProfilePictureUploader:
     """Checks, cleans and uploads profile pictures.
 
-    `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may be one
-    of 200 megapixels. Where decoding takes more memory, fewer are let in: see `find_cap`.
-    `keep_original` sends the bytes as they are, GPS position, trailing bytes and all.
-    `headers` are for an API's token.
+    `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may have
+    200 megapixels. `keep_original` sends the bytes as they are, GPS position and all.
+    `headers` are for an API's token. Redirected to another host, requests drops
+    Authorization but takes other headers along, and asks ~/.netrc for that host.
     """
 
     url: str = UPLOAD_URL
-    _: KW_ONLY  # what follows is given by name
     max_bytes: int = 5 * 1024 * 1024
     max_pixels: int = 40_000_000
     keep_original: bool = False
     headers: Mapping[str, str] | None = None
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS
 
-    def upload(
-        self, path: PictureFile | PreparedPicture, user_id: str, **metadata: str
-    ) -> requests.Response:
-        """Send a picture, or what `prepare` made of it, with form fields (RFC 7578).
+    def upload(self, path: PictureFile, user_id: str, **metadata: str) -> requests.Response:
+        """Send a clean copy of a picture with form fields (RFC 7578).
 
-        Redirected to another host, requests drops Authorization but takes other headers
-        along, and asks ~/.netrc for that host. Raises InvalidPicture before it sends,
-        requests.HTTPError for a status that is no 2xx, else requests.RequestException.
+        Raises InvalidPicture before it sends, requests.HTTPError for an answer that
+        is no 2xx, else requests.RequestException.
         """
-        picture = path if isinstance(path, PreparedPicture) else self.prepare(path)
+        data, name = read_file(path, self.max_bytes)  # once: what is checked is sent
+        media_type = detect_media_type(data)  # by magic bytes, whatever the name says
+        clean, _ = clean_picture(data, media_type, self.max_pixels)  # the proof
+        content = data if self.keep_original else clean
+        filename = safe_filename(name, media_type)
         response = requests.post(
             self.url,
-            files={"file": (picture.filename, picture.data, picture.media_type)},
+            files={"file": (filename, content, media_type)},
             data={**metadata, "user_id": user_id},
             headers={**(self.headers or {}), **OUR_HEADERS},
             auth=send_in_blocks,
-            timeout=allow_for_slow_line(self.timeout, len(picture.data)),
+            timeout=allow_for_slow_line(self.timeout, len(content)),
             stream=True,  # the answer is read when its status is known
         )
         check_answer(response)
         return response
 
     def prepare(self, path: PictureFile) -> PreparedPicture:
-        """Return what will be sent: the first frame re-encoded, upright, without EXIF.
-
-        Whatever else hides in the file, a position, a script behind the picture, is gone;
-        the colour profile stays. Raises InvalidPicture.
-        """
-        data = read_file(path, self.max_bytes)  # once: what is checked is what is sent
+        """Return what `upload` sends; raises InvalidPicture, nothing else."""
+        data, name = read_file(path, self.max_bytes)
         media_type = detect_media_type(data)
-        picture, options, changes = decode_picture(data, media_type, self.max_pixels)
+        clean, changes = clean_picture(data, media_type, self.max_pixels)
         if self.keep_original:
-            changes = ["original bytes kept"]
-        else:
-            data = encode_picture(picture, media_type, options)
-        filename = safe_filename(find_name(path), media_type)
-        return PreparedPicture(data, filename, media_type, changes)
+            clean, changes = data, ["original bytes kept"]
+        filename = safe_filename(name, media_type)
+        return PreparedPicture(clean, filename, media_type, changes)
 
     def validate(self, path: PictureFile) -> str:
-        """Return the media type that the bytes show; raises InvalidPicture, nothing else.
+        """Return the media type that the bytes show; raises InvalidPicture.
 
         A gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
         """
-        data = read_file(path, self.max_bytes)
-        media_type = detect_media_type(data)
-        decode_picture(data, media_type, self.max_pixels)
-        return media_type
+        return self.prepare(path).media_type
 
 
-def read_file(path: PictureFile, max_bytes: int) -> bytes:
-    """Return the bytes of a file, an open one from its start, if it keeps to the cap."""
+def read_file(path: PictureFile, max_bytes: int) -> tuple[bytes, str]:
+    """Return the bytes of a path or an open file, up to the cap, and its name."""
     try:
         if not isinstance(path, str | os.PathLike):
-            with suppress(OSError):  # a stream can't, and needn't
-                path.seek(0)  # `validate` may have read it
+            path.seek(0)  # `validate` may have read it
             data = path.read(max_bytes + 1)
+            name = getattr(path, "filename", None) or getattr(path, "name", "")
         elif Path(path).exists() and not Path(path).is_file():
             raise OSError("not a file")  # a named pipe, opened, would wait for ever
         else:
+            name = Path(path).name
             with open(path, "rb") as file:
                 data = file.read(max_bytes + 1)
-    except (OSError, ValueError, EOFError, zlib.error) as error:  # two from gzip.open
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # of gzip.open, too
         raise InvalidPicture(f"can't be read ({error})") from error
     if not 0 < len(data) <= max_bytes:
         raise InvalidPicture(f"over {max_bytes:,} bytes" if data else "empty")
-    return data
+    return data, str(name)
 
 
 def detect_media_type(data: bytes) -> str:
@@ -148,152 +140,78 @@ def detect_media_type(data: bytes) -> str:
         return "image/gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # else WAV or AVI
         return "image/webp"
-    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12: then brands, of a video, too
-        for brand, name in BRANDS.items():
-            if brand in data[8:40]:
-                raise InvalidPicture(f"{name} is not accepted - {SAVE_AS_JPEG}")
+    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12 is the base of all three
+        raise InvalidPicture(f"HEIC, AVIF or a video - {SAVE_AS_JPEG}")
     raise InvalidPicture("not a JPEG, PNG, GIF or WebP")
 
 
-def decode_picture(
-    data: bytes, media_type: str, max_pixels: int
-) -> tuple[Image.Image, dict[str, Any], list[str]]:
-    """Return the first frame upright, options to save it, and what has changed."""
-    cap = max_pixels
+def clean_picture(data: bytes, media_type: str, max_pixels: int) -> tuple[bytes, list[str]]:
+    """Return the first frame alone, upright, encoded as it was; and what changed."""
+    cap = min(max_pixels, MAX_WEBP.get(data[12:16], max_pixels))
     kind = media_type.removeprefix("image/")
+    clean = io.BytesIO()
     try:
-        picture = Image.open(io.BytesIO(data), formats=[kind])
-        options = find_options(picture, data, media_type)
-        cap = find_cap(picture, max_pixels, options.get("lossless", False))
+        picture: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
+        if "progressive" in picture.info:
+            cap = min(cap, MAX_WHOLE_JPEG)
         if picture.width * picture.height > cap:
             raise Image.DecompressionBombError
         picture.load()  # verify() lets half a JPEG pass
-        changes = list_changes(picture, data, media_type)
-        kept = {"transparency"} & picture.info.keys()
-        picture.info = {key: picture.info[key] for key in kept}
-        upright = ImageOps.exif_transpose(picture)
+        changes = list_changes(picture, data)
+        profile = picture.info.get("icc_profile")
+        options = find_options(picture, data)
+        for key in picture.info.keys() - {"transparency"}:
+            del picture.info[key]  # a comment, a position, a script
+        picture = ImageOps.exif_transpose(picture)
+        picture.save(clean, kind, icc_profile=profile, **options)
+    except Image.DecompressionBombError as error:
+        raise InvalidPicture(f"over {cap:,} pixels") from error
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        is_huge = isinstance(error, Image.DecompressionBombError)
-        rule = f"over {cap:,} pixels" if is_huge else "damaged or cut off"
-        raise InvalidPicture(rule) from error
-    changes.append(f"{upright.width}x{upright.height} kept")
-    return upright, options, changes
+        raise InvalidPicture("damaged or cut off") from error
+    return clean.getvalue(), [*changes, f"{picture.width}x{picture.height} kept"]
 
 
-def find_cap(picture: Image.Image, max_pixels: int, is_lossless: bool) -> int:
-    """Return how many pixels may be decoded and encoded again: 400 MB must do for all."""
-    cap = max_pixels
-    if picture.format == "WEBP":
-        cap = 10_000_000 if is_lossless or picture.mode == "RGBA" else 20_000_000
-    elif isinstance(picture, JpegImageFile) and "progressive" in picture.info:
-        samples = [across * down for _, across, down, _ in picture.layer]
-        cap = MAX_JPEG_SAMPLES * samples[0] // sum(samples)
-    return min(cap, max_pixels)
-
-
-def list_changes(picture: Image.Image, data: bytes, media_type: str) -> list[str]:
+def list_changes(picture: Image.Image, data: bytes) -> list[str]:
     """Return what a clean copy will lack, in words."""
     exif = picture.getexif()
-    behind = data[find_end(data, media_type) :]
-    is_video = b"ftyp" in behind
     is_animated = getattr(picture, "is_animated", False)
-    has_16_bits = media_type == "image/png" and data[24] == 16
+    is_mpo = picture.format == "MPO"  # a phone's JPEG with a second one behind it
+    colours = {name: picture.info.get(name, SRGB[name]) for name in SRGB}
+    webp_size = 8 + int.from_bytes(data[4:8], "little")
+    has_end = len(data) == webp_size or data.endswith(END_MARKS)
     facts = {
         "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
         "turned upright": exif.get(ExifTags.Base.Orientation) in range(2, 9),
-        "kept the first frame only": is_animated and media_type != "image/jpeg",
-        "removed a video behind the picture": is_video,
-        f"removed {len(behind):,} bytes behind the picture": behind and not is_video,
-        "reduced 16 bits to 8": has_16_bits and picture.mode != "I;16",
+        "kept the first frame only": is_animated and not is_mpo,
+        "removed what stood behind the picture": is_mpo or not has_end,
+        "removed cICP, gAMA, cHRM": colours != SRGB or b"cICP" in data[:4096],
     }
     return [change for change, applies in facts.items() if applies]
 
 
-def find_end(data: bytes, media_type: str) -> int:
-    """Return where the picture ends; phones put a second one or a video behind it."""
-    if media_type == "image/webp":
-        return 8 + int.from_bytes(data[4:8], "little")
-    file = io.BytesIO(data)
-    if media_type == "image/jpeg":
-        JpegImageFile(file)  # reads the header, which may hold a small JPEG
-    mark = END_MARKS[media_type]
-    find = data.rfind if media_type == "image/gif" else data.find
-    end = find(mark, file.tell())
-    return end + len(mark) if end >= 0 else len(data)
-
-
-def find_options(picture: Image.Image, data: bytes, media_type: str) -> dict[str, Any]:
-    """Return the options for `save` that keep what can be kept."""
-    options: dict[str, Any] = {"icc_profile": picture.info.get("icc_profile")}
-    if isinstance(picture, JpegImageFile):
-        options |= find_jpeg_options(picture, find_end(data, media_type))
-    if media_type == "image/webp":
-        is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # the first frame's kind
-        options |= {"lossless": is_lossless, "exact": is_lossless, "quality": 90}
-    if media_type == "image/png":
-        options["pnginfo"] = colours = PngInfo()
-        for name, size in COLOUR_CHUNKS.items():
-            _, found, content = data.partition(size.to_bytes(4, "big") + name)
-            if found:
-                colours.add(name, content[:size])
-    return options
-
-
-def find_jpeg_options(picture: JpegImageFile, size: int) -> dict[str, Any]:
-    """Return how a JPEG was made; at a quality of our own many would grow."""
-    tables = [picture.quantization[number] for _, _, _, number in picture.layer]
-    _, across, down, _ = picture.layer[0]  # the brightness
-    _, less_across, less_down, _ = picture.layer[-1]  # a colour
-    sampling = across // less_across, down // less_down
+def find_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
+    """Return how to save a picture as it was made; by our own rule many JPEGs grow."""
+    if not isinstance(picture, JpegImageFile):
+        is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # a WebP's first frame
+        return {"lossless": is_lossless, "exact": True, "quality": 90}
+    tables = list(picture.quantization.values())
+    sampling = max(get_sampling(picture), 0)  # 4:4:4 for what Pillow can't write
     if picture.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
-        # Rows become columns, in the picture and in a table's 8x8 values.
-        order = [8 * y + x for x in range(8) for y in range(8)]
-        tables = [[table[place] for place in order] for table in tables]
-        sampling = sampling[1], sampling[0]
-    if picture.mode == "CMYK":
-        tables = tables[:1]  # the others may be for colours that Pillow can't write
+        # Rows become columns, in a table's 8x8 values, too.
+        tables = [[v for x in range(8) for v in table[x::8]] for table in tables]
+        sampling = 2 if sampling == 2 else 0  # 4:2:2 would be halved the other way
     pixels = picture.width * picture.height
-    fits = size <= pixels and pixels * picture.layers <= MAX_JPEG_SAMPLES
-    return {
-        "qtables": tables,
-        "subsampling": SUBSAMPLINGS.get(sampling, "4:4:4"),
-        "progressive": fits and "progressive" in picture.info,
-        "optimize": fits,  # Pillow's buffer for both has 2 bytes a pixel
-    }
-
-
-def encode_picture(picture: Image.Image, media_type: str, options: dict[str, Any]) -> bytes:
-    """Return the picture in the same format: its pixels, its colours, nothing else."""
-    clean = io.BytesIO()
-    try:
-        picture.save(clean, media_type.removeprefix("image/"), **options)
-    except Exception as error:  # an animated WebP may be wider than a still one
-        raise InvalidPicture(f"can't be re-encoded ({error})") from error
-    return clean.getvalue()
-
-
-def find_name(file: object) -> str:
-    """Return the name of a path or an open file; of an upload, the one its sender gave."""
-    names = (file, getattr(file, "filename", None), getattr(file, "name", None))
-    return next((name for name in names if isinstance(name, str)), "")
+    fits = len(data) <= pixels <= MAX_WHOLE_JPEG  # Pillow's buffer is no larger
+    options = {"qtables": tables, "subsampling": sampling, "optimize": fits}
+    return options | {"progressive": fits and "progressive" in picture.info}
 
 
 def safe_filename(name: str, media_type: str) -> str:
-    """Return the stem of `name` made safe on every system, and the type's extension.
-
-    One dot, NFC, at most 255 bytes of UTF-8; nothing that a path, a shell listing or
-    Windows would take for something else; never empty.
-    """
-    base = re.split(r"[/\\]", name)[-1]
-    stem = base.rpartition(".")[0] or base
-    letters = []
-    for letter in stem:
-        category = unicodedata.category(letter)
-        if category[0] == "Z":
-            letters.append(" ")
-        elif category[0] != "C":  # control, format, surrogate, unassigned
-            letters.append("_" if letter in '.<>:"|?*' else letter)
-    stem = unicodedata.normalize("NFC", "".join(letters)).lstrip(".-~ ")
+    """Return a name that is safe on every system: one dot, NFC, at most 255 bytes."""
+    stem = PureWindowsPath(name).stem  # knows / and \\
+    seen = [letter for letter in stem if unicodedata.category(letter)[0] != "C"]
+    stem = unicodedata.normalize("NFC", re.sub(r"\s", " ", "".join(seen)))
+    stem = re.sub(r'[.<>:"|?*]', "_", stem).lstrip("-~ ")
     room = MAX_NAME_BYTES - len(EXTENSIONS[media_type])
     stem = stem.encode()[:room].decode(errors="ignore").rstrip() or "picture"
     if RESERVED_NAMES.fullmatch(stem):  # Windows: CON.jpg is the console
@@ -355,13 +273,13 @@ ADVICE = {  # by status, or by its first digit
     429: "try again later",
 }
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
-END_MARKS = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND\xaeB`\x82", "image/gif": b"\0;"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
-BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif1": "HEIC"}
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-MAX_JPEG_SAMPLES = 90_000_000  # where all are held at once: progressive, optimized
-SUBSAMPLINGS = {(2, 1): "4:2:2", (2, 2): "4:2:0"}  # Pillow writes no others but 4:4:4
-COLOUR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32}  # W3C PNG, 11.3.2; and their sizes
+# Pixels of a WebP, by its first chunk: lossy, lossless, or more (with transparency).
+MAX_WEBP = {b"VP8 ": 20_000_000, b"VP8L": 12_500_000, b"VP8X": 12_500_000}
+END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
+SRGB_POINTS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
+SRGB = {"gamma": 0.45455, "chromaticity": SRGB_POINTS}  # as gAMA and cHRM say it
 
 # --- the command line ---
 
@@ -416,9 +334,9 @@ def main(argv: list[str] | None = None) -> None:
         picture = uploader.prepare(args.file)
         print(f"{args.file.name} is {picture.media_type}")
         print(", ".join(picture.changes))
-        response = uploader.upload(picture, args.user_id)
-        sent = f"{len(picture.data):,} bytes, {response.status_code}"
-        print(f"sent as {picture.filename}: {sent}")
+        response = uploader.upload(args.file, args.user_id)
+        size, status = len(picture.data), response.status_code
+        print(f"sent as {picture.filename}: {size:,} bytes, {status}")
     except KeyboardInterrupt:
         sys.exit(130)
     except (OSError, ValueError) as error:  # requests.RequestException is an OSError

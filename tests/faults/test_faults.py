@@ -725,7 +725,7 @@ PICTURES = [
     Fault(
         "the file is another one when it has been checked",
         swap_after_check(),
-        ours=(SENT, "a PNG of 32x32"),
+        ours=("…me.png: not a JPEG, PNG, GIF or WebP", "nothing sent"),
         tutorial=("no error", "no picture that opens"),
     ),
 ]
@@ -743,7 +743,7 @@ NAMES = [
         ("a name is CON", "CON.jpg", "_CON.jpg", "the console on Windows"),
         ("a name has two extensions", "a.php.jpg", "a_php.jpg", "two extensions"),
         ("a name is empty", "", "picture.jpg", "no name at all"),
-        ("a name is two dots", "..", "_.jpg", "no name at all"),
+        ("a name is two dots", "..", "__.jpg", "no name at all"),
         ("a name is a blank", " ", "picture.jpg", "no name at all"),
         ("a name is hidden", ".htaccess", "_htaccess.jpg", "hidden"),
         ("a name is decomposed", "e\u0301.jpg", "\xe9.jpg", "its twin looks the same"),

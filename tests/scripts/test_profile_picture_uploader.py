@@ -7,7 +7,6 @@ import gzip
 import io
 import math
 import os
-import random
 import re
 import struct
 import subprocess
@@ -93,7 +92,7 @@ def corners(picture: Image.Image) -> str:
     return names
 
 
-def capture(path: Path | PreparedPicture, **options: Any) -> dict[str, Any]:
+def capture(path: Path, **options: Any) -> dict[str, Any]:
     """Upload as user 42; return the parts of the request as they came over the wire."""
     with canned(OK) as wire:
         ProfilePictureUploader(wire.url, **options).upload(path, "42").close()
@@ -145,7 +144,6 @@ NOT_ON_THE_LIST = {
     "BMP": encode(quarters(), "BMP"),
     "TIFF": encode(quarters(), "TIFF"),
     "ICO": encode(quarters(), "ICO"),
-    "an MP4 video": b"\x00\x00\x00\x18ftypisom\0\0\2\0isomavc1" + bytes(64),
     "WAV": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(28),
     "a JPEG after a space": b" " + JPEG,
     "a PNG that went through text mode": PNG.replace(b"\r\n", b"\n"),
@@ -157,18 +155,16 @@ def test_refuses_what_is_only_called_a_picture(what: str, tmp_path: Path) -> Non
     check_refused(save(tmp_path, NOT_ON_THE_LIST[what]), "not a JPEG, PNG, GIF or WebP")
 
 
-IPHONE = b"\0\0\0\x28ftypheic\0\0\0\0mif1MiHEMiPrmiafMiHBheic" + bytes(64)
-AVIF = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64)
 PHONES = {
-    "HEIC": (IPHONE, IPHONE.replace(b"heic", b"heix"), IPHONE.replace(b"heic", b"mif1")),
-    "AVIF": (AVIF, AVIF.replace(b"ftypavif", b"ftypmif1")),  # that is HEIC's, too
+    "HEIC": b"\0\0\0\x28ftypheic\0\0\0\0mif1MiHEMiPrmiafMiHBheic" + bytes(64),
+    "AVIF": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64),
+    "a video": b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(64),
 }
 
 
 @pytest.mark.parametrize("kind", PHONES)
 def test_names_what_phones_save_and_how_to_get_a_jpeg(kind: str, tmp_path: Path) -> None:
-    for data in PHONES[kind]:
-        check_refused(save(tmp_path, data), f"{kind} .*JPEG")
+    check_refused(save(tmp_path, PHONES[kind]), f"{kind}.* JPEG")
 
 
 # --- decoding is the proof ---------------------------------------------------------------------
@@ -354,15 +350,6 @@ def test_takes_a_handle_wherever_it_stands(tmp_path: Path) -> None:
     assert (picture.filename, picture.media_type) == ("me.gif", "image/gif")
 
 
-@posix_only
-def test_takes_a_stream_that_can_not_go_back() -> None:
-    reading, writing = os.pipe()
-    with open(writing, "wb") as end:
-        end.write(PNG)
-    with open(reading, "rb") as stream:
-        assert ProfilePictureUploader(URL).prepare(stream).filename == "picture.png"
-
-
 def test_an_open_file_has_the_name_that_its_sender_gave() -> None:
     named = io.BytesIO(JPEG)
     named.name = "../folder/Zoë.jpeg"
@@ -370,7 +357,7 @@ def test_an_open_file_has_the_name_that_its_sender_gave() -> None:
         (io.BytesIO(JPEG), "picture.jpg"),
         (named, "Zoë.jpg"),
         (FileStorage(io.BytesIO(JPEG), "..\\me.png", "photo"), "me.jpg"),
-        (FileStorage(io.BytesIO(JPEG), "", "photo"), "picture.jpg"),
+        (FileStorage(io.BytesIO(JPEG), "", "photo"), "photo.jpg"),
     ):
         assert ProfilePictureUploader(URL).prepare(file).filename == filename  # type: ignore[arg-type]
 
@@ -445,13 +432,6 @@ def test_a_picture_without_a_position_is_not_said_to_have_had_one(tmp_path: Path
     exif[ExifTags.Base.Make] = "Phone"
     for data in (JPEG, PNG, GIF, WEBP, encode(quarters(), "JPEG", exif=exif)):
         assert prepare(tmp_path, data).changes == ["60x40 kept"]
-    # Marks of an end that are none: EXIF often holds a small JPEG; pixels may be any bytes.
-    thumbnail = encode(quarters(), "JPEG", comment=JPEG)
-    grain = Image.frombytes("L", (400, 400), random.Random(1).randbytes(160_000))
-    gif = encode(grain, "GIF")
-    assert gif.count(b"\0;") > 1
-    for data in (thumbnail, gif):
-        assert prepare(tmp_path, data).changes[:-1] == []
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -478,27 +458,28 @@ def make_loaded(format_: str) -> bytes:
         "GIF": {"comment": b"SECRET"},
         "WEBP": {"exif": make_exif(), "xmp": b"<SECRET/>"},
     }
-    tail = b"<?php SECRET ?><script>SECRET</script>"
-    return encode(quarters(), format_, **options[format_]) + tail
+    return encode(quarters(), format_, **options[format_]) + b"<script>SECRET</script>"
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
 def test_whatever_hides_in_the_file_is_gone(format_: str, tmp_path: Path) -> None:
     path = save(tmp_path, make_loaded(format_))
     assert b"SECRET" in path.read_bytes()
-    prepared = ProfilePictureUploader(URL).prepare(path)
-    sent = capture(prepared)["file"].get_payload(decode=True)
+    sent = capture(path)["file"].get_payload(decode=True)
     assert b"SECRET" not in sent
     assert corners(decode(sent)) == "RGKB"
-    assert "removed 38 bytes behind the picture" in prepared.changes
+
+
+BEHIND = "removed what stood behind the picture"
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP"])
-def test_a_video_behind_the_picture_is_named(format_: str, tmp_path: Path) -> None:
+def test_says_that_what_stood_behind_the_picture_is_gone(format_: str, tmp_path: Path) -> None:
     video = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(1000)
-    picture = prepare(tmp_path, encode(quarters(), format_) + video)
-    assert b"ftyp" not in picture.data
-    assert picture.changes == ["removed a video behind the picture", "60x40 kept"]
+    for behind in (video, b"<?php", b"\n"):
+        picture = prepare(tmp_path, encode(quarters(), format_) + behind)
+        assert not picture.data.endswith(behind)
+        assert picture.changes == [BEHIND, "60x40 kept"]
 
 
 def test_a_jpeg_with_a_second_picture_is_no_animation(tmp_path: Path) -> None:
@@ -507,9 +488,7 @@ def test_a_jpeg_with_a_second_picture_is_no_animation(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(data)).format == "MPO"
     picture = prepare(tmp_path, data)
     assert picture.media_type == "image/jpeg"
-    behind, kept = picture.changes
-    assert re.fullmatch(r"removed [\d,]+ bytes behind the picture", behind)
-    assert kept == "60x40 kept"
+    assert picture.changes == [BEHIND, "60x40 kept"]
     assert decode(picture.data).format == "JPEG"
 
 
@@ -528,24 +507,30 @@ def test_keep_original_checks_all_the_same(tmp_path: Path) -> None:
     check_refused(save(tmp_path, NOT_ON_THE_LIST["SVG"]), "not a JPEG", keep_original=True)
 
 
-def has_chunk(png: bytes, name: bytes, content: bytes) -> bool:
-    return struct.pack(">I", len(content)) + name + content in png
+COLOURS = {  # W3C PNG, third edition, 11.3.2: BT.2100 PQ, a gamma, BT.2020
+    b"cICP": bytes([9, 16, 0, 1]),
+    b"gAMA": struct.pack(">I", 62_500),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600),
+}
+SRGB = {
+    b"gAMA": struct.pack(">I", 45_455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
 
 
-def test_what_a_png_says_of_its_colours_stays(tmp_path: Path) -> None:
-    chunks = {  # W3C PNG, third edition, 11.3.2: BT.2100 PQ, a gamma, BT.2020
-        b"cICP": bytes([9, 16, 0, 1]),
-        b"gAMA": struct.pack(">I", 62_500),
-        b"cHRM": struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600),
-    }
+@pytest.mark.parametrize(
+    ("chunks", "is_said"),
+    [*(({name: content}, True) for name, content in COLOURS.items()), (SRGB, False)],
+)
+def test_says_that_a_png_had_colours_of_its_own(
+    chunks: dict[bytes, bytes], is_said: bool, tmp_path: Path
+) -> None:
+    """Without their names they are taken for sRGB; many programs name just that."""
     info = PngImagePlugin.PngInfo()
     for name, content in chunks.items():
         info.add(name, content)
-    data = encode(quarters(), "PNG", pnginfo=info)
-    assert all(has_chunk(data, *chunk) for chunk in chunks.items())
-    sent = prepare(tmp_path, data).data
-    lost = [name for name, content in chunks.items() if not has_chunk(sent, name, content)]
-    assert not lost, "Hint: without them the colours are taken for sRGB"
+    picture = prepare(tmp_path, encode(quarters(), "PNG", pnginfo=info))
+    assert ("removed cICP, gAMA, cHRM" in picture.changes) is is_said
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
@@ -613,22 +598,6 @@ def test_every_kind_of_pixels_survives(format_: str, mode: str, tmp_path: Path) 
     assert sum(abs(a - b) for a, b in pairs) / (60 * 40 * 3) < 3
 
 
-def make_16_bits(mode: str) -> bytes:
-    """Return a PNG of 16 bits a channel, which Pillow writes only in grey."""
-    if mode == "grey":
-        return encode(quarters("L").convert("I;16"), "PNG")
-    rows = (b"\0" + bytes(range(6 * 8))) * 8
-    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
-    return make_png((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-
-
-def test_16_bits_stay_or_it_is_said(tmp_path: Path) -> None:
-    grey = prepare(tmp_path, make_16_bits("grey"))
-    assert (decode(grey.data).mode, grey.changes) == ("I;16", ["60x40 kept"])
-    colour = prepare(tmp_path, make_16_bits("colour"))
-    assert colour.changes == ["reduced 16 bits to 8", "8x8 kept"]
-
-
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("is_animated", [False, True])
 def test_a_lossless_webp_stays_lossless(mode: str, is_animated: bool, tmp_path: Path) -> None:
@@ -661,8 +630,7 @@ def test_a_picture_that_cannot_be_encoded_again_is_refused(tmp_path: Path) -> No
     data = bytearray(encode(quarters(), "WEBP", save_all=True, append_images=frames))
     assert data[12:16] == b"VP8X"  # its canvas may be 2**24 wide, a still WebP 16,383
     data[24:27] = (17_000 - 1).to_bytes(3, "little")
-    with pytest.raises(InvalidPicture, match="can't be re-encoded"):
-        prepare(tmp_path, bytes(data))
+    check_refused(save(tmp_path, bytes(data)))
 
 
 # --- a JPEG as it was made ---------------------------------------------------------------------
@@ -717,17 +685,6 @@ def test_a_jpeg_of_other_colours_neither_grows_nor_loses(mode: str, tmp_path: Pa
     assert compare(decode(data), decode(sent)) > 58
 
 
-def test_a_jpeg_for_print_keeps_its_colours(tmp_path: Path) -> None:
-    """Photoshop stores CMYK as YCCK, with coarse tables for two of the four; Pillow can't."""
-    fine, coarse = [4] * 64, [40] * 64
-    plain = encode(make_photo("CMYK"), "JPEG", qtables=[fine, coarse, coarse, fine])
-    place = plain.index(b"Adobe") + 11
-    data = plain[:place] + b"\2" + plain[place + 1 :]
-    assert decode(data).info["adobe_transform"] == 2
-    sent = prepare(tmp_path, data).data
-    assert compare(decode(data), decode(sent)) > 45
-
-
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_of_the_finest_grain_can_be_encoded_again(
     orientation: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -746,22 +703,25 @@ LIMIT_BYTES = 400 * 1024 * 1024
 LARGEST: dict[str, tuple[str, str, tuple[int, int], dict[str, Any]]] = {
     "JPEG": ("JPEG", "RGB", (8000, 5000), {"subsampling": 0}),
     "PNG": ("PNG", "RGBA", (8000, 5000), {"compress_level": 1}),
-    "progressive": ("JPEG", "RGB", (6000, 5000), {"subsampling": 0, "progressive": True}),
+    "progressive": ("JPEG", "CMYK", (5000, 5000), {"progressive": True}),
     "WebP": ("WEBP", "RGB", (5000, 4000), {"method": 0}),
-    "lossless": ("WEBP", "RGBA", (4000, 2500), {"lossless": True, "quality": 0}),
+    "transparent": ("WEBP", "RGBA", (5000, 2500), {"method": 0}),
+    "lossless": ("WEBP", "RGBA", (5000, 2500), {"lossless": True, "quality": 0}),
 }
 
 
 @pytest.fixture
 def large(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The largest picture of a kind that is admitted, lying on its side."""
+    """The largest picture of a kind that is admitted, lying on its side where it has EXIF."""
     if not sys.platform.startswith("linux"):
         pytest.skip("needs /proc and RLIMIT_AS")
     format_, mode, size, options = LARGEST[request.param]
     picture = quarters(mode).resize(size, Image.Resampling.NEAREST)
     if mode == "RGBA":
         picture.putpixel((0, 0), (0, 0, 0, 0))  # or WebP drops the channel
-    return save(tmp_path, encode(picture, format_, **options, exif=make_exif(6)))
+    if request.param != "WebP":  # with EXIF fewer pixels are let in
+        options = options | {"exif": make_exif(6)}
+    return save(tmp_path, encode(picture, format_, **options))
 
 
 def prepare_in_container(path: Path, limit: int) -> subprocess.CompletedProcess[str]:
@@ -790,7 +750,7 @@ def prepare_in_container(path: Path, limit: int) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize("large", LARGEST, indirect=True)
 def test_the_largest_pictures_fit_into_400_mb(large: Path) -> None:
     result = prepare_in_container(large, LIMIT_BYTES)
-    assert "turned upright" in result.stdout, result.stderr[-500:]
+    assert "kept" in result.stdout, result.stderr[-500:]
 
 
 @pytest.mark.slow
@@ -804,8 +764,8 @@ def test_the_limit_of_400_mb_is_one(large: Path) -> None:
     ("mode", "size", "is_lossless", "cap"),
     [
         ("RGB", (5001, 4000), False, "20,000,000"),
-        ("RGBA", (4001, 2500), False, "10,000,000"),
-        ("RGB", (4001, 2500), True, "10,000,000"),
+        ("RGBA", (5001, 2500), False, "12,500,000"),
+        ("RGB", (5001, 2500), True, "12,500,000"),
     ],
 )
 def test_a_webp_may_have_fewer_pixels(
@@ -816,17 +776,11 @@ def test_a_webp_may_have_fewer_pixels(
     check_refused(save(tmp_path, data), f"over {cap} pixels")
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "cap"),
-    [("RGB", (6001, 5000), "30,000,000"), ("CMYK", (5001, 4500), "22,500,000")],
-)
-def test_a_progressive_jpeg_may_have_fewer_pixels(
-    mode: str, size: tuple[int, int], cap: str, tmp_path: Path
-) -> None:
+def test_a_progressive_jpeg_may_have_fewer_pixels(tmp_path: Path) -> None:
     """Its decoder holds all of it at once, where another one goes row by row."""
-    small = encode(quarters(mode), "JPEG", progressive=True, subsampling=0)
-    large = small.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", *size[::-1]))
-    check_refused(save(tmp_path, large), f"over {cap} pixels")
+    small = encode(quarters(), "JPEG", progressive=True)
+    large = small.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 5000, 5001))
+    check_refused(save(tmp_path, large), "over 25,000,000 pixels")
 
 
 # --- the request -------------------------------------------------------------------------------
@@ -841,12 +795,6 @@ def test_upload_sends_exactly_what_prepare_shows(tmp_path: Path) -> None:
     assert part.get_filename() == prepared.filename == "Me & you.png"
     assert part.get_content_type() == prepared.media_type == "image/png"
     assert parts["user_id"].get_payload() == "42"
-
-
-def test_sends_what_prepare_returned(tmp_path: Path) -> None:
-    prepared = PreparedPicture(b"as it is", "me.png", "image/png", [])
-    part = capture(prepared)["file"]
-    assert (part.get_payload(decode=True), part.get_filename()) == (b"as it is", "me.png")
 
 
 def test_metadata_may_have_any_name() -> None:
@@ -926,13 +874,13 @@ NAMES = {  # as given, and what is left of it
     "../../etc/passwd": "passwd.jpg",
     "..\\..\\boot.ini": "boot.jpg",
     "C:\\Users\\me.png": "me.jpg",
-    "C:me.png": "C_me.jpg",
+    "C:me.png": "me.jpg",
     "a.php.jpg": "a_php.jpg",
     "a.jpg.php": "a_jpg.jpg",
     ".htaccess": "_htaccess.jpg",
     "": "picture.jpg",
-    ".": "_.jpg",
-    "..": "_.jpg",
+    ".": "picture.jpg",
+    "..": "__.jpg",
     "/": "picture.jpg",
     "   ": "picture.jpg",
     "-rf.png": "rf.jpg",
