@@ -814,9 +814,9 @@ OCR = [
     ),
     Fault(
         "the merchant's name holds a code for the terminal",
-        read_merchant("\x1b[31mCORNER CAFE\nTOTAL 5.00"),
-        ours=("'[31mCORNER CAFE'", "-"),
-        tutorial=("'\\x1b[31mCORNER CAFE'", "-"),
+        read_merchant("CORNER \x07CAFE\nTOTAL 5.00"),
+        ours=("'CORNER CAFE'", "-"),
+        tutorial=("'CORNER \\x07CAFE'", "-"),
     ),
     Fault(
         "the service repeats the API key in its error",
