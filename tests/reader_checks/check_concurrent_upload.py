@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -430,7 +431,8 @@ def test_keeps_to_max_workers(script: Script) -> None:
     start = ThreadPoolExecutor.__init__
 
     def note(self: Any, max_workers: int | None = None, *rest: Any, **options: Any) -> None:
-        pools.append((max_workers, script.current_line()))
+        if sys._getframe(1).f_code.co_filename == str(script.path):  # not asyncio's own
+            pools.append((max_workers, script.current_line()))
         start(self, max_workers, *rest, **options)
 
     with Patch() as patch:

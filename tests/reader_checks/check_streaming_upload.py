@@ -427,9 +427,11 @@ def test_starts_afresh_after_a_redirect(script: Script) -> None:
         rewind(reader)
         got = f"{sum(map(len, read_chunks(script, reader, CHUNK_BYTES, limit=len(TEXT)))):,} bytes"
     except Exception as error:
-        got = describe_error(error)
+        got = error.got if isinstance(error, Mistake) else describe_error(error)
+    is_whole = got == f"{len(TEXT):,} bytes"
+    script.require(is_whole or hasattr(reader, "__len__") or hasattr(reader, "seek"), "one pass")
     script.expect(
-        got == f"{len(TEXT):,} bytes",
+        is_whole,
         got=got,
         expected=f"the {len(TEXT):,} bytes of the file again",
         hint="a redirect asks for the body again: open the file in __iter__, not before",

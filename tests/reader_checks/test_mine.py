@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import os
 import re
@@ -180,6 +181,34 @@ def test_pytest_xdist_loses_no_failure(run_pytest: RunPytest, mine: Path) -> Non
     done = run_pytest(f"--mine={mine}", "-n2")
     assert "Next: basic_upload.py - a server that never answers" in done.stdout
     assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pty there")
+def test_facts_are_folded_and_the_hint_stands_out_on_a_terminal(mine: Path) -> None:
+    import pty
+
+    write(mine, basic_upload=RED)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", f"--mine={mine}", "-k", "timeout"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "60", "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+    ):
+        os.close(theirs)
+        out = b""
+        with contextlib.suppress(OSError):  # Linux's word for the end
+            while piece := os.read(ours, 10_000):
+                out += piece
+    os.close(ours)
+    lines = out.decode().replace("\r", "").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("  called "))
+    end = next(n for n, line in enumerate(lines) if "Hint: " in line)
+    assert all(len(line) < 60 for line in lines[start:end])
+    assert any(line.startswith(" " * 12) for line in lines[start:end])  # below its fact
+    assert re.match(r"\x1b\[1m\x1b\[36mHint: ", lines[end])
+    assert any(re.match(r"\x1b\[1m\x1b\[36mNext: ", line) for line in lines)
 
 
 BROKEN = {  # what stands in a script, what the reader is told of it
