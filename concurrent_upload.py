@@ -16,8 +16,6 @@ Sample run::
 # dependencies = ["requests>=2.33,<3"]
 # ///
 
-from __future__ import annotations
-
 import argparse
 import glob
 import http.client
@@ -30,11 +28,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
@@ -43,66 +41,7 @@ SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # by chance, on top of each pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
-
-
-def upload_files(
-    paths: Iterable[str | Path],
-    url: str = UPLOAD_URL,
-    *,
-    max_workers: int = 3,
-    headers: Mapping[str, str] | None = None,
-    executor: Executor | None = None,
-) -> Iterator[UploadResult]:
-    """Yield one result for each of `paths`, as they complete.
-
-    At most `4 * max_workers` paths are taken and not yet returned: they may be endless.
-    After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
-    yielded, then comes that exception. `headers` are for an API's token.
-
-    `executor` may be any other, as Dask's `Client.get_executor(pure=False)`; it ends what it
-    was given, and stays open. A worker that dies costs one file; a ProcessPoolExecutor then
-    fails all that is pending, and ends the batch.
-    """
-    in_flight: dict[Future[UploadResult], Path] = {}
-    stopped = threading.Event()
-    with ThreadPoolExecutor(max_workers) as pool:
-        submit = (executor or pool).submit
-        sleep = time.sleep if executor else stopped.wait  # no Event reaches a cluster
-        try:
-            for path in paths:
-                future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
-                in_flight[future] = Path(path)
-                is_full = len(in_flight) == 4 * max_workers
-                yield from take_done(in_flight, timeout=None if is_full else 0)
-            while in_flight:
-                yield from take_done(in_flight)
-        except BaseException as error:  # Ctrl-C, what `paths` raises, the caller's `break`
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun
-            stopped.set()  # nor does a pause end in another try
-            if not isinstance(error, GeneratorExit):  # after `break` nobody listens
-                yield from finish(in_flight)
-            raise
-
-
-def take_done(
-    in_flight: dict[Future[UploadResult], Path], timeout: float | None = None
-) -> Iterator[UploadResult]:
-    """Wait for one, at most `timeout` seconds; yield and forget all that is done."""
-    for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
-        path = in_flight.pop(future)
-        error = "cancelled" if future.cancelled() else future.exception()
-        if error:  # the worker died, which costs one file and not the batch
-            yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
-        else:
-            yield future.result()
-
-
-def finish(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult]:
-    """Yield what is under way, even when Ctrl-C is pressed again."""
-    under_way = {future: in_flight[future] for future in in_flight if not future.cancelled()}
-    while under_way:
-        with suppress(KeyboardInterrupt):
-            yield from take_done(under_way)
+_thread = threading.local()  # its Session, which is not made to be shared
 
 
 class UploadResult(NamedTuple):
@@ -119,6 +58,57 @@ class UploadResult(NamedTuple):
         if self.ok:
             return f"OK {self.path.name}: {self.status}"
         return f"FAIL {self.path.name}: {self.error}"
+
+
+def upload_files(
+    paths: Iterable[str | Path],
+    url: str = UPLOAD_URL,
+    *,
+    max_workers: int = 3,
+    headers: Mapping[str, str] | None = None,
+    executor: Executor | None = None,
+) -> Iterator[UploadResult]:
+    """Yield one result for each of `paths`, as they complete.
+
+    At most `max_workers` paths are taken ahead of the results: they may be endless. After
+    Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still yielded,
+    then comes that exception. `headers` are for an API's token.
+
+    `executor` may be any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
+    A worker that dies costs one file; a ProcessPoolExecutor fails all, and ends the batch.
+    """
+    in_flight: dict[Future[UploadResult], Path] = {}
+    stopped = threading.Event()
+    with ThreadPoolExecutor(max_workers) as pool:
+        submit = (executor or pool).submit
+        sleep = time.sleep if executor else stopped.wait  # no Event reaches a cluster
+        try:
+            for path in paths:
+                future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
+                in_flight[future] = Path(path)
+                is_full = len(in_flight) == max_workers
+                yield from take_done(in_flight, timeout=None if is_full else 0)
+            while in_flight:
+                yield from take_done(in_flight)
+        except BaseException as error:  # Ctrl-C, what `paths` raises, the caller's `break`
+            stopped.set()  # no pause ends in another try
+            while in_flight and not isinstance(error, GeneratorExit):  # `break` hears no more
+                with suppress(KeyboardInterrupt):  # pressed again
+                    yield from take_done(in_flight)
+            raise
+
+
+def take_done(
+    in_flight: dict[Future[UploadResult], Path], timeout: float | None = None
+) -> Iterator[UploadResult]:
+    """Wait for one, at most `timeout` seconds; yield and forget all that is done."""
+    for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
+        path = in_flight.pop(future)
+        error = "cancelled" if future.cancelled() else future.exception()
+        if error:  # the worker died, which costs one file and not the batch
+            yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
+        else:
+            yield future.result()
 
 
 def upload_single_file(
@@ -165,22 +155,21 @@ def upload_single_file(
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
     """POST; when the server says «not now», wait as it asks and a bit, and try again.
 
-    That is safe: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that the request was
-    refused. After a timeout nobody knows whether the file was stored, so there is no other
-    try. The bit is chance, and grows: workers that wait just as long come back together.
+    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a timeout
+    nobody knows. The bit is chance: workers that wait just as long are refused together.
     """
     for spread in SPREAD_SECONDS:
         response = post_on_kept_connection(url, **request)
-        pause = read_retry_after(response) + random.uniform(0, spread)  # noqa: S311
-        if response.status_code not in (429, 503) or pause > MAX_PAUSE_SECONDS:
+        if response.status_code not in (429, 503):
+            return response
+        pause: float = 1
+        with suppress(ValueError, urllib3.exceptions.InvalidHeader):  # a number or a date
+            pause = urllib3.Retry().get_retry_after(response.raw) or 1
+        pause += random.uniform(0, spread)  # noqa: S311
+        if pause > MAX_PAUSE_SECONDS or sleep(pause):
             return response
         response.close()  # the next try comes over a new connection
-        if sleep(pause):
-            return response
     return post_on_kept_connection(url, **request)
-
-
-_thread = threading.local()  # its Session, which is not made to be shared
 
 
 def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
@@ -203,16 +192,6 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     return response
 
 
-def read_retry_after(response: requests.Response) -> float:
-    """Return the seconds in Retry-After, a number or a date (RFC 9110, 10.2.3); else 1."""
-    header = response.headers.get("Retry-After", "").strip()
-    if header.isdecimal():
-        return float(header)
-    with suppress(ValueError, OverflowError):
-        return max(0, parsedate_to_datetime(header).timestamp() - time.time())
-    return 1
-
-
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
 
@@ -221,9 +200,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    user, password = requests.utils.get_auth_from_url(str(request.url))
-    if user or password:  # https://user:password@host/
-        requests.auth.HTTPBasicAuth(user, password)(request)
+    request.prepare_auth(None)  # user:password@ of the address, nothing else
     return request
 
 
@@ -234,34 +211,29 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent.
-
-    raise_for_status() lets 1xx and 3xx pass, and its text holds the address.
-    """
+    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_lost = "Content-Length" not in response.request.headers  # 301 to 303 drop the body
-    if 200 <= status < 300 and not is_lost:
+    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
+    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
+    says = read_message(response) if is_sent else "a redirect lost the file"
+    response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    with response:  # closed then
-        says = "after a redirect, the file got lost" if is_lost else read_message(response)
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     words = " ".join(f"{status} {reason} {says}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
 
 def read_message(response: requests.Response) -> str:
-    """Return what a short body says, but no HTML, and nothing that repeats a token."""
-    text = ""
-    with suppress(requests.RequestException):  # the status is enough
-        text = next(response.iter_content(1000), b"").decode(errors="replace")
-    sent = response.request.headers
-    values = " ".join(str(sent[name]) for name in sent if name not in COMMON_HEADERS)
-    tokens = [word for word in values.split() if len(word) >= 8]  # not "Bearer", nor "1"
-    if text.lstrip().startswith("<") or any(token in text for token in tokens):
-        return ""
-    return text[:200]
+    """Return what a text says, but no HTML, and no token of ours."""
+    with suppress(requests.RequestException, ValueError):  # cut off, or no text
+        text = next(response.iter_content(16_384), b"").decode()
+        for word in " ".join(map(str, response.request.headers.values())).split():
+            if len(word) >= 8:  # a token; not "Bearer", nor "1"
+                text = text.replace(word, "***")
+        return "" if text.lstrip().startswith("<") else text[:200]
+    return ""
 
 
 def explain(error: OSError | ValueError, size: int) -> str:
@@ -270,24 +242,19 @@ def explain(error: OSError | ValueError, size: int) -> str:
     if isinstance(error, requests.HTTPError):  # that text is ours
         return text
     meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if meaning == BROKEN and size <= SMALL_BYTES:
-        return "the connection broke - the file may have arrived"
-    return meaning
+    return BROKEN_SMALL if meaning == BROKEN and size <= SMALL_BYTES else meaning
 
 
-def find_files(names: list[str]) -> list[str]:
-    """Return what names, folders and patterns stand for (Windows expands no *)."""
-    files: list[str] = []
+def find_files(names: list[str]) -> Iterator[str]:
+    """Yield what names, folders and patterns stand for (Windows expands no *)."""
     for name in names:
         # What exists is no pattern, even when it is called photo[1].jpg.
         pattern = f"{glob.escape(name)}/*" if os.path.lexists(name) else name
         found = sorted(glob.glob(pattern, recursive=True))
-        files += [path for path in found if not os.path.isdir(path)] or [name]  # noqa: PTH112
-    return files
+        yield from [path for path in found if not os.path.isdir(path)] or [name]  # noqa: PTH112
 
 
 OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
-COMMON_HEADERS = {*requests.utils.default_headers(), "Content-Type", "Content-Length"}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -298,6 +265,7 @@ ADVICE = {  # by status, or by its first digit
 }
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
+BROKEN_SMALL = "the connection broke - the file may have arrived"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
 NO_TLS = "no TLS at that port - try http:// instead of https://"
 FAILURES = {  # a sign in the text of an exception, and what to say instead of it
@@ -319,41 +287,28 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
-def upload_and_report(
-    names: list[str], url: str, max_workers: int, arguments: list[str]
-) -> int | str:
+def upload_and_report(names: list[str], url: str, max_workers: int, offline: str) -> int | str:
     """Upload what was named, print each result and a summary; return the exit code."""
     files: list[str] = []
     results: list[UploadResult] = []
-    is_stopped = True
+    code: int | str = 130  # of Ctrl-C
     started = time.monotonic()
     with suppress(KeyboardInterrupt):
-        files = find_files(names)
+        files += find_files(names)
         for result in upload_files(files, url, max_workers=max_workers):
             results.append(result)
             print(result)
             if sys.stderr and sys.stderr.isatty():
                 print(f"{len(results)} of {len(files)}", end="\r", file=sys.stderr)
-        is_stopped = False
+        code = int(not all(result.ok for result in results))
     sent = [result.bytes for result in results if result.ok]
-    failed = len(results) - len(sent)
-    left = f", {len(files) - len(results)} not sent" if is_stopped else ""
-    size, seconds = sum(sent), time.monotonic() - started
-    print(f"{len(sent)} sent, {failed} failed{left}: {size:,} bytes in {seconds:.2f} s")
-    if any(result.error == CANT_CONNECT for result in results):
-        return f"error: {CANT_CONNECT} - try: {name_launcher(arguments)}"
-    return 130 if is_stopped else int(failed > 0)
-
-
-def name_launcher(arguments: list[str]) -> str:
-    """Return the command that does the same against the practice server."""
-    python = "uv run" if "UV" in os.environ else "python"
-    launcher = Path(__file__).parent / "tests" / "offline.py"
-    with suppress(ValueError):  # away from the project its whole path is needed
-        launcher = launcher.relative_to(Path.cwd())
-    words = [str(launcher), Path(__file__).name, *arguments]
-    quoted = [f'"{word}"' if set(word) & set(" '&;()*?") else word for word in words]
-    return f"{python} {' '.join(quoted)}"
+    counts = f"{len(sent)} sent, {len(results) - len(sent)} failed"
+    left = f", {len(files) - len(results)} not sent" if code == 130 else ""
+    print(f"{counts}{left}: {sum(sent):,} bytes in {time.monotonic() - started:.2f} s")
+    if code == 1 and any(result.error == CANT_CONNECT for result in results):
+        python = "uv run" if "UV" in os.environ else "python"
+        code = f"error: {CANT_CONNECT} - try: {python} {offline}"
+    return code
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -370,11 +325,12 @@ def main(argv: list[str] | None = None) -> None:
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     given = sys.argv[1:] if argv is None else argv
     rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
+    words = [str(SAMPLES.parents[1] / "tests" / "offline.py"), Path(__file__).name, *rest]
+    command = " ".join(f'"{word}"' if " " in word else word for word in words)
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    with suppress(BrokenPipeError):
-        sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers, rest))
-    # Who reads our output has seen enough, as `head -1` has.
+    with suppress(BrokenPipeError):  # who reads our output has seen enough, as `head -1` has
+        sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers, command))
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 
