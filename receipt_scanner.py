@@ -623,8 +623,8 @@ COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
 OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftyphevc", b"ftypmif1")
 HEIC_ADVICE = (
-    "a HEIC photo - pip install pillow-heif, or let the iPhone take JPEG: "
-    "Settings, Camera, Formats, Most Compatible"
+    "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
+    "take JPEG: Settings, Camera, Formats, Most Compatible"
 )
 CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"II*\0\x10\0\0\0CR")
 RAW_ADVICE = "a camera's raw file - save it as JPEG"
