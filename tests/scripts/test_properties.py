@@ -115,7 +115,8 @@ def check_receipt(receipt: Receipt, text: str) -> None:
     total, date = receipt["total"], receipt["date"]
     if total is not None:
         assert isinstance(total, Decimal), f"the total is a {type(total).__name__}"
-        assert total.as_tuple().exponent == -2, f"the total {total} is no number of cents"
+        places = total.as_tuple().exponent
+        assert places in (-2, 0), f"the total {total} is no number of cents, nor of yen"
     if date is not None:
         assert type(date) is datetime.date
         assert FIRST_DATE <= date <= TODAY + datetime.timedelta(days=1), f"read the date {date}"

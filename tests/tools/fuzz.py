@@ -252,9 +252,10 @@ def check_photo(path: Path) -> bool:
 
 
 def check_values(receipt: Receipt) -> None:
-    """Fail for a total that isn't in cents, and for evidence that isn't in the text."""
+    """Fail for a total that isn't in cents or yen, and for evidence that isn't in the text."""
     total = receipt["total"]
-    assert total is None or (isinstance(total, Decimal) and total.as_tuple().exponent == -2), total
+    assert total is None or isinstance(total, Decimal), total
+    assert total is None or total.as_tuple().exponent in (-2, 0), total
     lines = [" ".join(line.split()) for line in receipt["text"].splitlines()]
     shown = {"".join(filter(str.isprintable, line)) for line in lines}
     assert set(receipt["evidence"].values()) <= shown, receipt["evidence"]
