@@ -122,6 +122,16 @@ def test_opens_the_file_in_binary_mode(script: Script) -> None:
             hint=f"{opened.mode!r} empties the file when it opens it: 'rb' opens it to read",
             line=opened.line,
         )
+    read: set[Path] = set()
+    for opened in script.opened:
+        script.expect(
+            "w" not in opened.mode or opened.path not in read,
+            got=f"{opened}, after it was sent",
+            expected="the file as it was",
+            hint="this overwrites the file that was sent: write what came under another name",
+            line=opened.line,
+        )
+        read |= set() if opened.is_written else {opened.path}
 
 
 @chapter
@@ -152,26 +162,27 @@ def test_sends_all_bytes_unchanged(script: Script) -> None:
     script.make_file(PHOTO)
     for path in find_files(script):
         path.write_bytes(path.read_bytes() * 20)  # more than one read() of any buffer
+    whole = {path: script.read_file(path) for path in find_files(script)}
     upload(script)
-    expect_all_bytes(script)
+    expect_all_bytes(script, whole)
     script.web.answer = lambda request: (
         answer_with(503, request) if len(script.web.received) == 1 else None
     )
     try_upload(script)  # who tries again must send the same
-    expect_all_bytes(script, "after an answer 503, ")
+    expect_all_bytes(script, whole, "after an answer 503, ")
 
 
 def find_files(script: Script) -> list[Path]:
     return [path for path in script.folder.rglob("*") if path.is_file() and path != script.path]
 
 
-def expect_all_bytes(script: Script, when: str = "") -> None:
-    """Compare what came with the files that were opened, and with all that lie there."""
+def expect_all_bytes(script: Script, whole: dict[Path, bytes], when: str = "") -> None:
+    """Compare what came with the files that were opened, and with all that lay or lie there."""
     if find_text(script):
         return  # another check's business
     elsewhere = [opened.path for opened in script.opened if opened.path.is_file()]
     files = {path: script.read_file(path) for path in (*find_files(script), *elsewhere)}
-    names, contents = {path.name for path in files}, {*files.values()}
+    names, contents = {path.name for path in files}, {*files.values(), *whole.values()}
     for number, post in enumerate(get_posts(script)):
         for part in post.files:
             content = part.content
@@ -181,9 +192,9 @@ def expect_all_bytes(script: Script, when: str = "") -> None:
                 continue
             elif number and not content:
                 hint = "the first request left the handle at its end: rewind it, or open it again"
-            elif any(whole.endswith(content) for whole in contents):
+            elif any(one.endswith(content) for one in contents):
                 hint = "something read from the handle before it was sent: rewind it with seek(0)"
-            elif any(whole.startswith(content) for whole in contents):
+            elif any(one.startswith(content) for one in contents):
                 hint = "only the beginning was sent: pass the handle, or read() without a size"
             elif content in (b"rb", b"r", b"image/jpeg"):
                 hint = "this is no file: the order is (name, handle, media type)"

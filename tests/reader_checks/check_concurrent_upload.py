@@ -41,6 +41,7 @@ NAMES = ("doc1.txt", "doc2.txt", "doc3.txt")
 ENDLESS = 60  # paths, more than anybody should take
 HOLD_SECONDS = 0.3  # that a right script waits once: meanwhile a wrong one takes more
 MAX_AHEAD = 24
+MOST_WORKERS = 64
 FAILED = re.compile(
     r"fail|error|exception|refuse|reject|skip|unable|could ?n[o']t|can(no|')t|not\b|no such|missing"
     r"|timed? ?out|abort|problem|wrong|invalid|exceed|too (large|big)|\bfalse\b|[✗✘❌⚠]",
@@ -453,6 +454,14 @@ def test_keeps_to_max_workers(script: Script) -> None:
                 got="ThreadPoolExecutor() without a number",
                 expected="ThreadPoolExecutor(max_workers=...)",
                 hint="how many threads run is left to the machine: set max_workers",
+                line=line,
+            )
+            script.expect(
+                workers is None or workers <= MOST_WORKERS,
+                got=f"a pool of {workers} workers",
+                expected="a few, such as 3 to 10",
+                hint="so many threads wear the server down, and this machine: set max_workers to a"
+                " few",
                 line=line,
             )
             script.expect(

@@ -144,6 +144,8 @@ def explain_refusal(script: Script, line: int | None) -> tuple[str, int | None]:
     if ABOUT_SIZE.search(script.show_line(condition)):
         hint = "a small picture was refused as too large: look at the comparison with the cap"
         return hint, condition
+    if re.search(r"\bnot\b.*\bor\b.*\bnot\b|!=.*\bor\b.*!=", script.show_line(condition)):
+        return "not the one or not the other is always true: write and in place of or", condition
     if raw := script.search(r"\b(rb|br)['\"].*\\x"):
         return "with r before the quotes a \\x is four letters and no byte: write b only", raw
     if short := script.search(r"\.read\([12]\)"):
@@ -241,6 +243,8 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
             got, called, line = str(result), script.called, script.error_line
             method, to_path = find_upload(script)
             hint, line = find_refusal(script, method, to_path(name), line)
+            if result.error and not is_own_refusal(script, result.error):
+                got, hint, line = script.explain(result.error)
             script.called = called
             script.fail(got, "one POST with the picture", hint, line or find_checking(script))
         line = script.sent[0].line
@@ -265,7 +269,9 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
             kind,
             got=f"{shorten(content, 60)} arrived",
             expected="a picture that can be opened",
-            hint="what arrived is no picture any more: send the bytes as they are",
+            hint="the order is another: (name, file, media type)"
+            if re.fullmatch(rb"\w+/\w+", content)
+            else "what arrived is no picture any more: send the bytes as they are",
             line=line,
         )
         script.expect(

@@ -42,6 +42,10 @@ BLIND_PATTERNS = [  # which find nothing, and why
         "$ in a pattern stands for the end: write \\$ for the letter",
     ),
     (r"re\.\w+\((?!\w?['\"])\w+, *r?['\"]", "the pattern comes first, then the text"),
+    (
+        r"re\.\w+\(\w?['\"]\^(?!.*re\.M)",
+        "^ is the beginning of the text: re.MULTILINE makes it that of each line",
+    ),
     (r"re\.match\(", "re.match() looks at the beginning of the text only, re.search() everywhere"),
 ]
 NO_KEY = "the result has no {0}: the chapter calls it {0}"
@@ -118,6 +122,10 @@ def find_trouble(script: Script, result: Result) -> Unusable:
         got, hint, line = script.explain(result.error)
     elif script.sent and result.value is None:
         hint, line = "the method gives nothing back: return total and date", script.sent[-1].line
+    elif script.sent and isinstance(result.value, (tuple, list, set)):
+        kind = type(result.value).__name__
+        hint = f"a {kind} came back, which has no names: return a dict with total and date"
+        line = script.search(r"\breturn +(\{|\(|\[|\w+, )") or find_returned(script)
     hint = hint or (
         "write one method that takes the path of a photo and returns a dict with total and date"
     )
@@ -205,6 +213,8 @@ def expect_total(script: Script, result: Result, expected: str, hint: str) -> No
         hint, line = NO_KEY.format("total"), find_returned(script)
     elif found is None:
         hint, line = explain_nothing(script) or (hint, line)
+    elif str(found) != expected and expected.endswith(str(found)):
+        hint = ".* takes as much as it can, of the digits too: write .*? there, or \\D*"
     elif found == int(Decimal(expected)):
         hint = "the cents got lost: they stand behind the point, as \\.\\d{2}"
     elif "amount is" not in hint and not script.search(GOES_BY_TOTAL):

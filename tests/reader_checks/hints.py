@@ -114,6 +114,19 @@ SURE_HINTS = [  # where the words of an exception say all
         r"Instead was <class",
         "the class itself was passed: make a reader of it, with the path in brackets",
     ),
+    (r"not Response$", "the answer itself is no text: call its json()"),
+    (
+        r"bytes-like object is required, not '(list|tuple|dict)'",
+        "a list of lines is no file: pass the handle, or what read() returns",
+    ),
+    (
+        r"for /: 'str' and 'str'",
+        "texts are not joined with /: make a Path of the first",
+    ),
+    (
+        r"no attribute '_condition'",
+        "as_completed() takes futures, and map() gives results: take submit(), or map() alone",
+    ),
     (r"must derive from BaseException", "only an exception can be raised: a class, with the text"),
     (
         r"do not inherit from BaseException",
@@ -243,6 +256,8 @@ def give_hint(error: BaseException) -> str:
         return "a backslash in a path means something else to Python: write / instead"
     if isinstance(error, OSError) and re.match(r"https?:", str(error.filename)):
         return "an address stands where the path belongs: look at the order of the arguments"
+    if isinstance(error, OSError) and re.search(r"\{\w", str(error.filename)):
+        return "the braces are nothing special in this text: write f before its quotes"
     for pattern, hint in SURE_HINTS:
         if re.search(pattern, text):
             return hint
@@ -261,7 +276,7 @@ def give_hint(error: BaseException) -> str:
     for pattern, hint in MESSAGE_HINTS:
         if re.search(pattern, text):
             return hint
-    if isinstance(error, (AttributeError, NameError)):
+    if isinstance(error, (AttributeError, NameError)) and error.name:
         known = find_known(error)
         if isinstance(error, NameError) and error.name in ("r", "rb", "w", "wb", "a", "ab"):
             return f"{error.name} is a text here: write quotes around it"

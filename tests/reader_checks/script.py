@@ -312,7 +312,8 @@ class Script:
         self.web = web
         self.sent: list[Sent] = []
         self.opened: list[Opened] = []
-        self.hidden: list[tuple[BaseException, int]] = []  # by `except: pass`, and its line
+        self.caught: list[tuple[BaseException, int]] = []  # and the line of its handler
+        self.hidden: list[tuple[BaseException, int]] = []  # the same, by `except: pass`
         self.console = Console(self.current_line)
         self.clock = CLOCK
         self.clock.slept = 0
@@ -339,7 +340,7 @@ class Script:
         if self._module is None:
             module = types.ModuleType(self.path.stem)
             module.__file__ = str(self.path)
-            setattr(module, NOTE, self._note_hidden)
+            setattr(module, NOTE, self._note_caught)
             sys.modules[module.__name__] = module
             self._import_own_modules()
             self.called = f"import {self.path.stem}"
@@ -431,7 +432,7 @@ class Script:
             try:
                 module = types.ModuleType("__main__")
                 module.__file__ = str(self.path)
-                setattr(module, NOTE, self._note_hidden)
+                setattr(module, NOTE, self._note_caught)
                 patch.setitem(sys.modules, "__main__", module)
                 exec(compile_script(self._source, str(self.path)), module.__dict__)
             except SystemExit as end:
@@ -505,6 +506,7 @@ class Script:
         self.called = self._show_call(function, arguments, options)
         self.error_line = None
         self.hidden.clear()
+        self.caught.clear()
         try:
             return Result(function(*arguments, **options), None)
         except (Exception, SystemExit) as error:
@@ -653,6 +655,12 @@ class Script:
         shown = self.show_line(line)
         if isinstance(error, Stop):
             got, hint = error.got, error.hint
+        elif isinstance(error, IsADirectoryError) and (made := self.search("mkdir|makedirs")):
+            hint, line = "a folder was made in place of the file: make its parent", made
+        elif isinstance(error, NameError) and (
+            unnamed := self.search(r"^\s*with .*\bopen\([^)]*\)\s*:")
+        ):
+            hint, line = f"the open file has no name: write as {error.name} before the :", unnamed
         elif isinstance(error, FileNotFoundError) and self.name == "download_file.py":
             if re.search(r"\bopen\((?!.*['\"][wax])", shown):
                 hint = "a file that is not there yet can't be read: 'wb' makes it, and writes"
@@ -843,9 +851,11 @@ class Script:
             frame = frame.f_back
         return None
 
-    def _note_hidden(self, line: int) -> None:
+    def _note_caught(self, line: int, hides: bool) -> None:
         error = sys.exc_info()[1]
         if error:
+            self.caught.append((error, line))
+        if error and hides:
             self.hidden.append((error, line))
 
     # ------------------------------------------------------------------ the stage

@@ -13,7 +13,7 @@ from pathlib import Path
 
 EXTENSIONS = "jpe?g|png|gif|webp|pdf|txt|csv|md|json|docx|zip|mp4|mov|avi|mkv|mp3|wav|bin|dat|heic"
 FILE_NAME = re.compile(rf"[\w .()\-/\\]*[\w)]\.({EXTENSIONS})", re.IGNORECASE)
-NOTE = "_note_what_is_hidden"  # stands in the handlers that hide an exception
+NOTE = "_note_what_is_caught"  # stands in each handler of an exception
 
 
 @functools.lru_cache(maxsize=64)
@@ -98,12 +98,12 @@ def compile_script(source: bytes, name: str) -> types.CodeType:
 
 @functools.lru_cache(maxsize=64)
 def add_notes(source: bytes) -> ast.Module:
-    """Return a script that notes what `except: pass` hides, in NOTE(line)."""
+    """Return a script that notes what it catches, in NOTE(line, whether it hides that)."""
     tree = parse_script(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ExceptHandler) and hides(node):
-            call = ast.Call(ast.Name(NOTE, ast.Load()), [ast.Constant(node.lineno)], [])
-            note = ast.Expr(call)
+        if isinstance(node, ast.ExceptHandler):
+            arguments: list[ast.expr] = [ast.Constant(node.lineno), ast.Constant(hides(node))]
+            note = ast.Expr(ast.Call(ast.Name(NOTE, ast.Load()), arguments, []))
             ast.copy_location(note, node)
             ast.fix_missing_locations(note)
             node.body.insert(0, note)
