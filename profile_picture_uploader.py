@@ -77,8 +77,7 @@ class ProfilePictureUploader:
         """
         data, name = read_file(path, self.max_bytes)  # once: what is checked is sent
         media_type = detect_media_type(data)  # by magic bytes, whatever the name says
-        clean, _ = clean_picture(data, media_type, self.max_pixels)  # the proof
-        content = data if self.keep_original else clean
+        content, _ = self._clean(data, media_type)  # decoded first, which is the proof
         filename = safe_filename(name, media_type)
         response = requests.post(
             self.url,
@@ -96,11 +95,9 @@ class ProfilePictureUploader:
         """Return what `upload` sends; raises InvalidPicture, nothing else."""
         data, name = read_file(path, self.max_bytes)
         media_type = detect_media_type(data)
-        clean, changes = clean_picture(data, media_type, self.max_pixels)
-        if self.keep_original:
-            clean, changes = data, ["original bytes kept"]
+        content, changes = self._clean(data, media_type)
         filename = safe_filename(name, media_type)
-        return PreparedPicture(clean, filename, media_type, changes)
+        return PreparedPicture(content, filename, media_type, changes)
 
     def validate(self, path: PictureFile) -> str:
         """Return the media type that the bytes show; raises InvalidPicture.
@@ -108,6 +105,33 @@ class ProfilePictureUploader:
         A gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
         """
         return self.prepare(path).media_type
+
+    def _clean(self, data: bytes, media_type: str) -> tuple[bytes, list[str]]:
+        """Return the first frame alone, upright, encoded as it was; and what changed."""
+        cap = min(self.max_pixels, MAX_WEBP.get(data[12:16], self.max_pixels))
+        kind = media_type.removeprefix("image/")
+        clean = io.BytesIO()
+        try:
+            picture: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
+            if "progressive" in picture.info:
+                cap = min(cap, MAX_WHOLE_JPEG)
+            if picture.width * picture.height > cap:
+                raise Image.DecompressionBombError  # as Pillow from 179 million on
+            picture.load()  # verify() lets half a JPEG pass
+            if self.keep_original:
+                return data, ["original bytes kept"]
+            changes = list_changes(picture, data)
+            profile = picture.info.get("icc_profile")
+            options = find_options(picture, data)
+            for key in picture.info.keys() - {"transparency"}:
+                del picture.info[key]  # a comment, a position, a script
+            picture = ImageOps.exif_transpose(picture)
+            picture.save(clean, kind, icc_profile=profile, **options)
+        except Image.DecompressionBombError as error:
+            raise InvalidPicture(f"over {cap:,} pixels") from error
+        except Exception as error:  # on damaged data Pillow raises nearly anything
+            raise InvalidPicture("damaged or cut off") from error
+        return clean.getvalue(), [*changes, f"{picture.width}x{picture.height} kept"]
 
 
 def read_file(path: PictureFile, max_bytes: int) -> tuple[bytes, str]:
@@ -145,39 +169,13 @@ def detect_media_type(data: bytes) -> str:
     raise InvalidPicture("not a JPEG, PNG, GIF or WebP")
 
 
-def clean_picture(data: bytes, media_type: str, max_pixels: int) -> tuple[bytes, list[str]]:
-    """Return the first frame alone, upright, encoded as it was; and what changed."""
-    cap = min(max_pixels, MAX_WEBP.get(data[12:16], max_pixels))
-    kind = media_type.removeprefix("image/")
-    clean = io.BytesIO()
-    try:
-        picture: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
-        if "progressive" in picture.info:
-            cap = min(cap, MAX_WHOLE_JPEG)
-        if picture.width * picture.height > cap:
-            raise Image.DecompressionBombError
-        picture.load()  # verify() lets half a JPEG pass
-        changes = list_changes(picture, data)
-        profile = picture.info.get("icc_profile")
-        options = find_options(picture, data)
-        for key in picture.info.keys() - {"transparency"}:
-            del picture.info[key]  # a comment, a position, a script
-        picture = ImageOps.exif_transpose(picture)
-        picture.save(clean, kind, icc_profile=profile, **options)
-    except Image.DecompressionBombError as error:
-        raise InvalidPicture(f"over {cap:,} pixels") from error
-    except Exception as error:  # on damaged data Pillow raises nearly anything
-        raise InvalidPicture("damaged or cut off") from error
-    return clean.getvalue(), [*changes, f"{picture.width}x{picture.height} kept"]
-
-
 def list_changes(picture: Image.Image, data: bytes) -> list[str]:
     """Return what a clean copy will lack, in words."""
     exif = picture.getexif()
     is_animated = getattr(picture, "is_animated", False)
     is_mpo = picture.format == "MPO"  # a phone's JPEG with a second one behind it
-    colours = {name: picture.info.get(name, SRGB[name]) for name in SRGB}
-    webp_size = 8 + int.from_bytes(data[4:8], "little")
+    colours = {name: picture.info.get(name, SRGB[name]) for name in SRGB}  # a PNG's
+    webp_size = 8 + int.from_bytes(data[4:8], "little")  # RIFF begins with it
     has_end = len(data) == webp_size or data.endswith(END_MARKS)
     facts = {
         "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
@@ -194,21 +192,20 @@ def find_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
     if not isinstance(picture, JpegImageFile):
         is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # a WebP's first frame
         return {"lossless": is_lossless, "exact": True, "quality": 90}
-    tables = list(picture.quantization.values())
+    tables = [table for _, table in sorted(picture.quantization.items())]
     sampling = max(get_sampling(picture), 0)  # 4:4:4 for what Pillow can't write
     if picture.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
         # Rows become columns, in a table's 8x8 values, too.
-        tables = [[v for x in range(8) for v in table[x::8]] for table in tables]
+        tables = [[value for x in range(8) for value in table[x::8]] for table in tables]
         sampling = 2 if sampling == 2 else 0  # 4:2:2 would be halved the other way
-    pixels = picture.width * picture.height
-    fits = len(data) <= pixels <= MAX_WHOLE_JPEG  # Pillow's buffer is no larger
-    options = {"qtables": tables, "subsampling": sampling, "optimize": fits}
-    return options | {"progressive": fits and "progressive" in picture.info}
+    fits_buffer = len(data) <= picture.width * picture.height <= MAX_WHOLE_JPEG
+    options = {"qtables": tables, "subsampling": sampling, "optimize": fits_buffer}
+    return options | {"progressive": fits_buffer and "progressive" in picture.info}
 
 
 def safe_filename(name: str, media_type: str) -> str:
     """Return a name that is safe on every system: one dot, NFC, at most 255 bytes."""
-    stem = PureWindowsPath(name).stem  # knows / and \\
+    stem = PureWindowsPath(name).stem  # knows both slashes
     seen = [letter for letter in stem if unicodedata.category(letter)[0] != "C"]
     stem = unicodedata.normalize("NFC", re.sub(r"\s", " ", "".join(seen)))
     stem = re.sub(r'[.<>:"|?*]', "_", stem).lstrip("-~ ")
@@ -278,8 +275,7 @@ SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compati
 # Pixels of a WebP, by its first chunk: lossy, lossless, or more (with transparency).
 MAX_WEBP = {b"VP8 ": 20_000_000, b"VP8L": 12_500_000, b"VP8X": 12_500_000}
 END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
-SRGB_POINTS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
-SRGB = {"gamma": 0.45455, "chromaticity": SRGB_POINTS}  # as gAMA and cHRM say it
+SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
 
 # --- the command line ---
 
@@ -316,8 +312,6 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    import warnings
-
     parser = argparse.ArgumentParser(
         description="Check a profile picture and upload a clean copy.",
         epilog="example: profile_picture_uploader.py me.jpg --user-id ada",
@@ -328,7 +322,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
-    warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
     try:
         uploader = ProfilePictureUploader(url, keep_original=args.keep_original)
         picture = uploader.prepare(args.file)

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT, SAMPLES, RunScript
+from conftest import NOWHERE, ROOT, SAMPLES
 from conftest import check_error as check_error_of
 from conftest import run_main as run_main_of
 from offline import PracticeServer
@@ -998,12 +998,6 @@ def test_a_refused_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     html = SAMPLES / "not_a_picture.jpg"
     assert "not_a_picture.jpg: not a JPEG, PNG, GIF or WebP" in check_error(capsys, html)
     assert "missing.jpg: " in check_error(capsys, tmp_path / "missing.jpg")
-
-
-def test_broken_exif_is_no_matter_for_the_terminal(tmp_path: Path, run_script: RunScript) -> None:
-    path = save(tmp_path, encode(quarters(), "JPEG", exif=make_exif(6).tobytes()[:40]))
-    result = run_script("profile_picture_uploader.py", path)
-    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_offers_the_offline_command_with_the_same_arguments_but_no_address(
