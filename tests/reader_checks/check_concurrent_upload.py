@@ -18,15 +18,7 @@ from typing import Any, NamedTuple
 import requests
 
 from reader_checks.hints import TEXT_MODE, describe_error, shorten_text
-from reader_checks.script import (
-    Patch,
-    Script,
-    Unusable,
-    calls_in_submit,
-    chapter,
-    exercise,
-    make_sample,
-)
+from reader_checks.script import Script, Unusable, calls_in_submit, chapter, exercise, make_sample
 from reader_checks.source import (
     find_file_names,
     find_folders,
@@ -34,6 +26,7 @@ from reader_checks.source import (
     find_listed_files,
     find_node,
 )
+from reader_checks.stage import Patch
 from reader_checks.web import Received, Reply
 
 PATIENCE_SECONDS = 5.0  # that a reply is held for what must come; a right script never waits

@@ -10,7 +10,8 @@ from typing import Any
 import requests
 
 from reader_checks.hints import describe_error
-from reader_checks.script import Patch, Result, Script, Unusable, chapter, exercise
+from reader_checks.script import Result, Script, Unusable, chapter, exercise
+from reader_checks.stage import Patch
 from reader_checks.web import HTML, Received, Reply, answer_as_httpbin, draw_picture
 
 URL = "https://httpbin.org/image/jpeg"

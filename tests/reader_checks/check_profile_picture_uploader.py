@@ -19,7 +19,6 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from reader_checks.hints import shorten, shorten_text
 from reader_checks.script import (
     Mistake,
-    Patch,
     Result,
     Script,
     Unusable,
@@ -28,6 +27,7 @@ from reader_checks.script import (
     find_usual_value,
 )
 from reader_checks.source import find_node
+from reader_checks.stage import Patch
 from reader_checks.web import (
     Part,
     Received,

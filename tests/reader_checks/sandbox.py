@@ -20,16 +20,9 @@ from typing import Any, BinaryIO
 import requests
 
 from reader_checks.hints import NOT_YOURS, NOTHING_OUT, describe_error, shorten_text
-from reader_checks.script import (
-    Mistake,
-    NotStarted,
-    Script,
-    Stop,
-    Unusable,
-    Waits,
-    replace_clock,
-)
+from reader_checks.script import Mistake, NotStarted, Script, Unusable
 from reader_checks.source import find_always_true, find_bad_guard, find_uncalled_line
+from reader_checks.stage import Stop, Waits, replace_clock
 from reader_checks.web import Web
 from reader_checks.worker import Outcome
 
