@@ -35,7 +35,6 @@ TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
-MAX_WHOLE_JPEG = 25_000_000  # pixels, where all are held at once
 PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
 
@@ -272,8 +271,10 @@ ADVICE = {  # by status, or by its first digit
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-# Pixels of a WebP, by its first chunk: lossy, lossless, or more (with transparency).
+# Pixels that 400 MB are enough for, where all are held at once: of a WebP by its first
+# chunk (lossy, lossless, or more), of a progressive or optimized JPEG.
 MAX_WEBP = {b"VP8 ": 20_000_000, b"VP8L": 12_500_000, b"VP8X": 12_500_000}
+MAX_WHOLE_JPEG = 25_000_000
 END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
 SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
 
