@@ -114,6 +114,10 @@ SURE_HINTS = [  # where the words of an exception say all
         r"Instead was <class",
         "the class itself was passed: make a reader of it, with the path in brackets",
     ),
+    (
+        r"'(\w*Path|str)' object has no attribute '(read|seek|tell|fileno)'",
+        "this is a path, and no open file: open it first",
+    ),
     (r"not Response$", "the answer itself is no text: call its json()"),
     (
         r"bytes-like object is required, not '(list|tuple|dict)'",

@@ -62,7 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 setattr(config.option, name, value)
         if idle := config.pluginmanager.get_plugin("hypothesispytest"):  # slow to say nothing
             config.pluginmanager.unregister(idle)
-        if config.option.reportchars == "fE":  # the default: a list of what failed, said already
+        if (
+            getattr(config.option, "reportchars", "") == "fE"
+        ):  # the default: a list of what failed, said already
             config.option.reportchars = "N"
     config.pluginmanager.register(Checks(config), "checks")
 
@@ -107,7 +109,7 @@ class CheckItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show what the reader can use, and no traceback unless `--full-trace` asks for it."""
         if self.outcome and isinstance(excinfo.value, CheckFailed):
-            full = self.outcome.full if self.config.getoption("fulltrace") else ""
+            full = self.outcome.full if self.config.getoption("fulltrace", False) else ""
             return Explanation(self.check, self.outcome, full)
         return super().repr_failure(excinfo, style)
 
@@ -210,7 +212,7 @@ class Checks:
         self.folder = Path(config.getoption("mine") or ROOT).expanduser().resolve()
         self.ahead = Ahead(self.folder)
         self.chosen: list[CheckItem] = []
-        self.left_out = 0
+        self.total = 0  # of all scripts' checks
         self.results: dict[str, str] = {}  # passed, failed, skipped, by the check's id
 
     # ------------------------------------------------------------------ what is run
@@ -227,6 +229,7 @@ class Checks:
             id_ = path.relative_to(ROOT).as_posix()
             file = CheckFile.from_parent(session, path=path, nodeid=id_)
             report = file.ihook.pytest_make_collect_report(collector=file)
+            self.total += len(report.result)
             report.result = [
                 item
                 for item in report.result
@@ -274,9 +277,6 @@ class Checks:
             self.config.hook.pytest_deselected(items=left_out)
         chosen.sort(key=lambda item: (SCRIPTS.index(item.check.script), *place(item)))
         items[:] = chosen
-
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self.left_out += len(items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.chosen = [item for item in session.items if isinstance(item, CheckItem)]
@@ -380,8 +380,8 @@ class Checks:
                 return
         if any(self.results.get(item.nodeid) != "passed" for item in chosen):
             return  # stopped
-        if self.left_out:
-            yield f"All {count} chosen checks pass", f"; {self.left_out} were left out"
+        if count < self.total:
+            yield f"All {count} chosen checks pass", f"; {self.total - count} were left out"
         else:
             yield "All checks pass", ""
 

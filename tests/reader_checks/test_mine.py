@@ -150,7 +150,7 @@ def test_what_did_not_run_is_not_called_well(
     for name in SCRIPTS:
         (mine / name).write_text("pass\n", "utf-8")
     write(mine, basic_upload=RED)
-    done = run_pytest(f"--mine={mine}", *arguments)
+    done = run_pytest(f"--mine={mine}", *(word.format(mine=mine) for word in arguments))
     assert f"\n{says}" in done.stdout
     assert FINE not in done.stdout
 
