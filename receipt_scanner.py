@@ -30,10 +30,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
-from itertools import chain, groupby, takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
@@ -53,13 +53,13 @@ OCR_OPTIONS = {
     "detectOrientation": "true",
     "scale": "true",
     "isTable": "true",  # an article and its price in one line
-    # The best for numbers; 1 is quicker, 3 reads handwriting but doesn't tell where it stands.
+    # The best for numbers. 1 is quicker; 3 reads handwriting, but doesn't say where.
     "OCREngine": "2",
 }
 
 
 class OcrError(Exception):
-    """The API answered with something that is not a reading; the text is the API's own."""
+    """The API answered, but with no reading; the text is the API's own."""
 
 
 class InvalidPhoto(ValueError):
@@ -67,7 +67,7 @@ class InvalidPhoto(ValueError):
 
 
 class Receipt(TypedDict):
-    """What was read from a receipt; a value that was not found is None, never guessed."""
+    """What was read from a receipt; what was not found is None, never guessed."""
 
     merchant: str | None
     date: datetime.date | None
@@ -80,22 +80,21 @@ class Receipt(TypedDict):
 
 @dataclass(repr=False)  # it would show the key
 class ReceiptScanner:
-    """Reads receipts with OCR.space. The key travels in a header, and appears nowhere else.
+    """Reads receipts with OCR.space. The key travels in a header, and nowhere else.
 
-    `language` is the receipt's, as OCR.space abbreviates it: eng, ger, fre, spa, jpn, ...
+    `language` is the receipt's, as OCR.space calls it: eng, ger, fre, spa, jpn, ...
     """
 
     api_key: str | None = None
     url: str = OCR_URL
-    _: KW_ONLY  # what follows is given by name
     language: str = "eng"
     day_first: bool = False
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS
 
     def scan(self, path: str | Path | BinaryIO) -> Receipt:
-        """Return what the receipt in a photo says: a path, or a file opened with "rb".
+        """Return what a receipt says: its photo is a path, or a file opened with "rb".
 
-        Raises OSError for a file that can't be read, InvalidPhoto before anything is sent,
+        Raises OSError where that can't be read, InvalidPhoto before anything is sent,
         OcrError, requests.RequestException.
         """
         reply = self.recognize(path)
@@ -173,9 +172,8 @@ def parse_receipt(
 
 def read_lines(text: str) -> list[Line]:
     """Return the lines of a text that are not blank, their amounts found."""
-    printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # codes for the terminal, turned writing
-        printed = ["".join(filter(str.isprintable, line)) for line in printed]
+    tidy = [" ".join(line.split()) for line in text.splitlines()]
+    printed = ["".join(filter(str.isprintable, line)) for line in tidy]  # no codes for a terminal
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
@@ -242,8 +240,8 @@ def classify(words: str) -> str | None:
 def find_total(lines: list[Line]) -> Part | None:
     """Return the amount that is called the total, else one that others prove."""
     labelled = list(label_amounts(lines))
-    total = choose(labelled, "due") or choose(labelled, "total")
-    if total := total or prove(lines, labelled):
+    total = choose(labelled, "due") or choose(labelled, "total") or prove(lines, labelled)
+    if total:
         return total
     above = choose(labelled, "above")
     articles = sum(part.value for part in labelled if not part.kind)
@@ -254,8 +252,8 @@ def label_amounts(lines: list[Line]) -> Iterator[Part]:
     """Yield the amounts that have a label: in its row, or a run of them below a run."""
     labels: list[Part] = []
     amounts: list[Part] = []
-    end = Part("end", "", -1)
-    for part in [*chain.from_iterable(line.parts for line in lines), end]:
+    parts = [part for line in lines for part in line.parts]
+    for part in [*parts, Part("end", "", -1)]:
         is_label = part.kind is not None
         ends_row = not part.is_amount and labels and labels[-1].line == part.line
         if amounts and (is_label or ends_row):
@@ -363,6 +361,9 @@ def find_currency(lines: list[Line], total: Part | None) -> str | None:
         if re.search(marks, text):
             return code or None
     return None
+
+
+FoundDate = tuple[datetime.date | None, bool, str]
 
 
 def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> FoundDate:
@@ -474,10 +475,10 @@ def read_columns() -> dict[str, list[str]]:
 
 
 def prepare_photo(path: str | Path | BinaryIO) -> bytes:
-    """Return a photo as the API takes it: JPEG or PNG, upright, under 1 MB; or a PDF.
+    """Return what the API takes: a JPEG or PNG, upright and under 1 MB, or a PDF.
 
-    Untouched where it is so already; else without EXIF, where the camera's position stands.
-    Raises OSError for a file that can't be read, InvalidPhoto for one that can't be sent.
+    A photo that is so stays untouched; else it loses its EXIF, where its place stands.
+    Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
     data = read_file(path)
     is_small = len(data) <= MAX_BYTES
@@ -489,12 +490,13 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
         photo = decode_small(image, data)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Image.DecompressionBombError as error:
-        raise InvalidPhoto("takes over 400 MB to decode - save it with fewer pixels") from error
+        raise InvalidPhoto("takes over 400 MB to decode - save it smaller") from error
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        reason = error if isinstance(error, InvalidPhoto) else "not a picture, or damaged"
-        raise InvalidPhoto(reason) from error
+        is_ours = isinstance(error, InvalidPhoto)
+        raise InvalidPhoto(error if is_ours else "not a picture, or damaged") from error
     is_turned = orientation in range(2, 9)
-    if is_small and not is_turned and image.format in ("JPEG", "PNG") and not is_deep(image):
+    is_readable = image.format in ("JPEG", "PNG") and not is_deep(image)
+    if is_small and is_readable and not is_turned:
         return data
     if is_turned:
         photo.getexif()[ExifTags.Base.Orientation] = orientation
@@ -519,18 +521,19 @@ def read_file(path: str | Path | BinaryIO) -> bytes:
 def open_picture(data: bytes) -> Image.Image:
     """Open a picture without decoding it; what we can't read is named."""
     file = io.BytesIO(data)
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # ISO/IEC 14496-12, as videos
     if data.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
         image: Image.Image = JpegImageFile(file)
-    elif data[4:12] in HEIC_BRANDS and b"avif" not in data[12:40]:
+    elif brand in HEIC_BRANDS and b"avif" not in data[12:40]:
         try:
             import pillow_heif  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise InvalidPhoto(HEIC_ADVICE) from None
         pillow_heif.register_heif_opener()
         image = Image.open(file, formats=["HEIF"])
-    elif data.startswith(CAMERA_RAW) or data[4:12] == b"ftypcrx ":
+    elif brand == b"crx " or data.startswith(CAMERA_RAW):
         raise InvalidPhoto(RAW_ADVICE)
     else:
         image = Image.open(file, formats=OTHER_FORMATS)
@@ -545,8 +548,8 @@ def open_picture(data: bytes) -> Image.Image:
 def find_cost(image: Image.Image) -> float:
     """Return how many bytes of memory each pixel takes, as measured."""
     if not isinstance(image, JpegImageFile):
-        is_plain = image.mode in ("1", "L", "P", "RGB")  # the others are copied once more
-        return COSTS.get(image.format or "", 9) + (0 if is_plain else 5)
+        is_copied_again = image.mode not in ("1", "L", "P", "RGB")
+        return COSTS.get(image.format or "", 9) + 5 * is_copied_again
     if "progressive" not in image.info:
         return 1.4
     samples = [across * down for _, across, down, _ in image.layer]
@@ -554,18 +557,19 @@ def find_cost(image: Image.Image) -> float:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether it is grey with 16 or 32 bits, as a scanner's: not for every program."""
+    """Tell whether a picture is grey with 16 or 32 bits, as scanners make it."""
     return image.mode[0] in "IF"
 
 
 def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     """Decode a whole picture, into no more pixels than are sent, as RGB or YCbCr.
 
-    A JPEG's decoder can halve it on the way, and again: `draft` says so. It must be said
-    before anything is loaded, by exif_transpose(), too; later it does nothing.
+    A JPEG's decoder can halve it on the way, and again: `draft` asks for that. After
+    load(), or what loads, as exif_transpose(), it does nothing, and says nothing.
     """
     pixels = image.width * image.height
-    scale = min(1, math.sqrt(SENT_PIXELS / pixels), MAX_SIDE_PIXELS / max(image.size))
+    scale = min(1, math.sqrt(SENT_PIXELS / pixels))
+    scale = min(scale, MAX_SIDE_PIXELS / max(image.size))
     size = [max(round(side * scale), 1) for side in image.size]
     if not isinstance(image, JpegImageFile):
         return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
@@ -576,7 +580,7 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
         image.draft(None, (width, height))
         return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
-    # Brightness and colour apart, as a JPEG has them: one byte a pixel, where RGB takes four.
+    # Brightness and colour apart, as a JPEG has them: in RGB a pixel takes four bytes.
     image.draft("L", (width, height))
     bands = [image.resize(size, Image.Resampling.BILINEAR)]
     colour = JpegImageFile(io.BytesIO(data))
@@ -587,7 +591,7 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture in RGB: white paper behind it, and grey of many bits scaled to 8."""
+    """Return a picture in RGB: on white paper, grey of many bits scaled to 8."""
     if is_deep(image):
         grey = image.convert("F")
         low, high = cast("tuple[float, float]", grey.getextrema())
@@ -602,26 +606,26 @@ def make_rgb(image: Image.Image) -> Image.Image:
 
 
 def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
-    """Return a picture as JPEG in the best of a few qualities that keep to the limit."""
-    if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:  # it was grey, or CMYK
-        profile = b""
+    """Return a picture as JPEG in the best of a few qualities that fit."""
+    if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:
+        profile = b""  # of a picture that was grey or CMYK, or too large
     while True:
         for quality in JPEG_QUALITIES:
             jpeg = io.BytesIO()
             photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
             if jpeg.tell() <= MAX_BYTES:
                 return jpeg.getvalue()
-        photo = photo.resize([side * 4 // 5 for side in photo.size])  # only noise comes here
+        photo = photo.resize([side * 4 // 5 for side in photo.size])  # of noise
 
 
 MAX_SIDE_PIXELS = 10_000  # the API's limit
-SENT_PIXELS = 4_900_000  # as many as 1 MB holds sharply; half of them would lose small print
+SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small print
 JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters blur
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_MEMORY_BYTES = 380_000_000
 COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
 OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftyphevc", b"ftypmif1")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")
 HEIC_ADVICE = (
     "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
     "take JPEG: Settings, Camera, Formats, Most Compatible"
@@ -661,7 +665,7 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def read_body(response: requests.Response) -> object:
-    """Return the JSON of an answer, or else the beginning of its text, but no HTML."""
+    """Return the JSON of an answer, or the beginning of its text, but no HTML."""
     with suppress(ValueError):
         return response.json()
     text = response.content[:1000].decode(errors="replace")
@@ -671,9 +675,9 @@ def read_body(response: requests.Response) -> object:
 def find_pages(reply: object) -> list[dict[str, Any]]:
     """Return the pages that were read; none where the API reports a failure.
 
-    It does so by a bare string, by a flag with a message or a list of messages, or, with
-    the flag unset, by an exit code of each page (https://ocr.space/ocrapi). Exit code 2 of
-    the whole: some pages were read, others weren't.
+    It does so by a bare string, by a flag with a message or a list of messages, or,
+    with the flag unset, by the exit code of each page (https://ocr.space/ocrapi). Exit
+    code 2 of the whole says that some pages were read, others not.
     """
     if not isinstance(reply, dict):
         return []
@@ -687,17 +691,17 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
 
 
 def find_words(reply: object) -> str:
-    """Return what the API says of a failure, each message once, or an empty string."""
-    messages = [reply]
+    """Return what the API says of a failure, each message once: a text, a list, or fields."""
+    if isinstance(reply, str):
+        return " ".join(reply.split())
+    parts = reply if isinstance(reply, list) else []
     if isinstance(reply, dict):
-        results = reply.get("ParsedResults")
-        parts = [reply, *(results if isinstance(results, list) else [])]
-        dicts = [part for part in parts if isinstance(part, dict)]
-        messages = [part.get(name) for part in dicts for name in MESSAGE_FIELDS]
-    lists = [message if isinstance(message, list) else [message] for message in messages]
-    said = dict.fromkeys(" ".join(str(word).split()) for word in chain(*lists) if word)
-    new = [word for word in said if not any(word in other for other in said if other != word)]
-    return " ".join(new)
+        parts = [reply.get(name) for name in MESSAGE_FIELDS]
+    said = ""
+    for words in map(find_words, parts):
+        if words not in said:  # the details often repeat the message
+            said = f"{said} {words}".strip()
+    return said
 
 
 def shorten(text: str) -> str:
@@ -713,20 +717,17 @@ def describe_failure(response: requests.Response, reply: object, key: str) -> st
     if status != 200:
         words = f"{status} {reason}: {words}".rstrip(": ")
     said = shorten(words) or "no text in the reply"
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "see https://ocr.space/ocrapi")
+    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
     return f"{said} - {advice}"
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
-    """Return what a reply of the API says; raises OcrError when it is not a reading."""
+    """Return what a reply of the API says; raises OcrError if that is no reading."""
     pages = find_pages(reply)
     if not pages:
         raise OcrError(shorten(find_words(reply)) or "no text in the reply")
-    texts = []
-    for page in pages:
-        rows = [] if "\t" in page["ParsedText"] else read_rows(page)  # without table mode
-        texts.append("\n".join(map(join_row, rows)) or page["ParsedText"])
-    return parse_receipt("\n".join(texts), day_first=day_first)
+    text = "\n".join(page["ParsedText"] for page in pages)
+    return parse_receipt(text, day_first=day_first)
 
 
 class Box(NamedTuple):
@@ -750,14 +751,14 @@ def read_box(line: dict[str, Any]) -> Box:
     left, right = float(first["Left"]), float(last["Left"])
     tops = float(first["Top"]), float(last["Top"])
     slope = (tops[1] - tops[0]) / (right - left) if right > left else None
-    right += last["Width"]
-    return Box(str(line["LineText"]), left, min(tops), right, max(tops) + last["Height"], slope)
+    right, bottom = right + last["Width"], max(tops) + last["Height"]
+    return Box(str(line["LineText"]), left, min(tops), right, bottom, slope)
 
 
 def read_rows(page: dict[str, Any]) -> list[list[Box]]:
-    """Return the overlay's pieces of text in rows, top to bottom; none if it has none."""
+    """Return the overlay's pieces of text in rows, from top to bottom."""
     boxes: list[Box] = []
-    with suppress(AttributeError, LookupError, TypeError, ValueError):  # not as documented
+    with suppress(AttributeError, LookupError, TypeError, ValueError):  # it has none
         boxes = [read_box(line) for line in page["TextOverlay"]["Lines"]]
     slope = median([box.slope for box in boxes if box.slope is not None] or [0.0])
     reach = median([box.bottom - box.top for box in boxes] or [0.0]) / 2
@@ -770,13 +771,8 @@ def read_rows(page: dict[str, Any]) -> list[list[Box]]:
     return [sorted(row, key=lambda box: box.left) for row in rows]
 
 
-def join_row(row: list[Box]) -> str:
-    """Return a row as the API's table mode writes it."""
-    return "\t".join(box.text for box in row)
-
-
 def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
-    """Return the photo that was sent, with marks where merchant, date and total were found."""
+    """Return the photo that was sent, with marks where the values were found."""
     page = find_pages(reply)[0]
     rows = read_rows(page)
     if not rows:
@@ -789,7 +785,8 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     font = ImageFont.load_default(image.width / 36)
     values: Mapping[str, object] = receipt
     for name, line in receipt["evidence"].items():
-        likeness = [SequenceMatcher(None, join_row(row), line).ratio() for row in rows]
+        texts = [" ".join(box.text for box in row) for row in rows]
+        likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
         row = rows[likeness.index(max(likeness))]
         for box in row:
             draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
@@ -800,8 +797,9 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     return image
 
 
+SEE = "see https://ocr.space/ocrapi"
 MAX_MESSAGE = 200  # letters of what the API says about a failure
-MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails")
+MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedResults")
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the photo may have arrived",
     3: "check the address",
@@ -1025,7 +1023,6 @@ TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|^\d\d?([-.])[a-z]+\1")
 WORDS = re.compile(r"[^\W\d_]+")
 FIRST_DATE = datetime.date(1990, 1, 1)
-FoundDate = tuple[datetime.date | None, bool, str]
 
 LEGAL_FORM = re.compile(
     r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
@@ -1076,7 +1073,7 @@ def describe(receipt: Receipt) -> str:
 
 
 def save_whole(image: Image.Image, path: Path) -> None:
-    """Save a picture; when that fails nothing is left, and what stood there still stands."""
+    """Save a picture whole, or leave what stood there as it was, and nothing else."""
     part = path.with_name(f"part-{path.name}")
     try:
         image.save(part)
@@ -1139,7 +1136,7 @@ def main(argv: list[str] | None = None) -> None:
         epilog="example: receipt_scanner.py lunch.jpg --day-first --annotate marked.png",
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="default: a sample")
-    parser.add_argument("--language", default="eng", metavar="CODE", help="eng, ger, fre, jpn ...")
+    parser.add_argument("--language", default="eng", metavar="CODE", help="eng, ger, fre ...")
     parser.add_argument("--day-first", action="store_true", help="read 03/04/2026 as 3 April")
     parser.add_argument("--json", action="store_true", help="print the receipts as a JSON list")
     parser.add_argument(
