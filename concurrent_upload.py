@@ -1,7 +1,7 @@
 """Upload many files at once, with a few workers, and lose no failure.
 
-`executor.map` ends a batch with its first exception; to submit a million files at once
-takes memory for a million. Here each file gets one result, and few are under way.
+`executor.map` ends with its first exception; to submit a million files at once takes
+memory for a million. Here each file gets one result, and few are under way.
 
 Sample run::
 
@@ -70,18 +70,18 @@ def upload_files(
 ) -> Iterator[UploadResult]:
     """Yield one result for each of `paths`, as they complete.
 
-    At most `max_workers` paths are taken ahead of the results: they may be endless. After
-    Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still yielded,
-    then comes that exception. `headers` are for an API's token.
+    At most `max_workers` paths are taken ahead of the results: they may be endless.
+    After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
+    yielded, then comes that exception. `headers` are for an API's token.
 
-    `executor` may be any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
-    A worker that dies costs one file; a ProcessPoolExecutor fails all, and ends the batch.
+    `executor` is any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
+    A worker that dies costs one file; a ProcessPoolExecutor ends the batch then.
     """
     in_flight: dict[Future[UploadResult], Path] = {}
     stopped = threading.Event()
     with ThreadPoolExecutor(max_workers) as pool:
         submit = (executor or pool).submit
-        sleep = time.sleep if executor else stopped.wait  # no Event reaches a cluster
+        sleep = time.sleep if executor else stopped.wait  # an Event can't travel
         try:
             for path in paths:
                 future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
@@ -90,9 +90,9 @@ def upload_files(
                 yield from take_done(in_flight, timeout=None if is_full else 0)
             while in_flight:
                 yield from take_done(in_flight)
-        except BaseException as error:  # Ctrl-C, what `paths` raises, the caller's `break`
+        except BaseException as error:  # Ctrl-C, of `paths`, the caller's `break`
             stopped.set()  # no pause ends in another try
-            while in_flight and not isinstance(error, GeneratorExit):  # `break` hears no more
+            while in_flight and not isinstance(error, GeneratorExit):  # `break`
                 with suppress(KeyboardInterrupt):  # pressed again
                     yield from take_done(in_flight)
             raise
@@ -119,11 +119,11 @@ def upload_single_file(
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
 ) -> UploadResult:
-    """Upload one file; whatever its or the network's fault, it comes back as a result.
+    """Upload one file; whatever its or the network's fault, that comes as a result.
 
-    A file over MAX_BYTES is refused. When the server says «not now», `sleep` waits for
-    the next try; where it returns True there is none. Redirected to another host, requests
-    drops Authorization but takes other headers along, and asks ~/.netrc for that host.
+    Over MAX_BYTES it is refused. When the server says «not now», `sleep` waits for the
+    next try; returning True, it ends them. Redirected to another host, requests drops
+    Authorization but takes other headers along, and asks ~/.netrc for that host.
     """
     path = Path(path)
     size, status, error = 0, None, None
@@ -153,18 +153,18 @@ def upload_single_file(
 
 
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
-    """POST; when the server says «not now», wait as it asks and a bit, and try again.
+    """POST; when the server says «not now», wait as it asks and a bit, and repeat.
 
-    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a timeout
-    nobody knows. The bit is chance: workers that wait just as long are refused together.
+    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a
+    timeout nobody knows. The bit is chance: else all that wait come back together.
     """
     for spread in SPREAD_SECONDS:
         response = post_on_kept_connection(url, **request)
         if response.status_code not in (429, 503):
             return response
         pause: float = 1
-        with suppress(ValueError, urllib3.exceptions.InvalidHeader):  # a number or a date
-            pause = urllib3.Retry().get_retry_after(response.raw) or 1
+        with suppress(ValueError, urllib3.exceptions.InvalidHeader):
+            pause = urllib3.Retry().get_retry_after(response.raw) or 1  # or a date
         pause += random.uniform(0, spread)  # noqa: S311
         if pause > MAX_PAUSE_SECONDS or sleep(pause):
             return response
@@ -173,10 +173,10 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
 
 
 def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
-    """POST; once more, as curl does, where a connection that was kept turns out dead.
+    """POST; once more, as curl does, where a kept connection turns out dead.
 
-    Servers close what they have kept for a while, perhaps when our request has just set
-    out. Where one rather died over a file that it had taken, a repeat may store that twice.
+    Servers close what they have kept, perhaps when our request has just set out. Where
+    one died over a file that it had taken, a repeat may store that twice.
     """
     kept = getattr(_thread, "session", None)
     _thread.session = None
@@ -329,7 +329,7 @@ def main(argv: list[str] | None = None) -> None:
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    with suppress(BrokenPipeError):  # who reads our output has seen enough, as `head -1` has
+    with suppress(BrokenPipeError):  # our reader has seen enough, as `head -1` has
         sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers, command))
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
