@@ -28,7 +28,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -570,21 +570,17 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     pixels = image.width * image.height
     scale = min(1, math.sqrt(SENT_PIXELS / pixels))
     scale = min(scale, MAX_SIDE_PIXELS / max(image.size))
-    size = [max(round(side * scale), 1) for side in image.size]
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
     if not isinstance(image, JpegImageFile):
         return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
-    part = 1
-    while pixels > 4 * SENT_PIXELS * part**2:
-        part *= 2
-    width, height = image.width // part, image.height // part
     if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
-        image.draft(None, (width, height))
+        image.draft(None, size)
         return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
     # Brightness and colour apart, as a JPEG has them: in RGB a pixel takes four bytes.
-    image.draft("L", (width, height))
+    image.draft("L", size)
     bands = [image.resize(size, Image.Resampling.BILINEAR)]
     colour = JpegImageFile(io.BytesIO(data))
-    colour.draft(None, (width // 4, height // 4))
+    colour.draft(None, (size[0] // 4, size[1] // 4))
     for band in colour.convert("YCbCr").split()[1:]:
         bands.append(band.resize(size, Image.Resampling.NEAREST))
     return Image.merge("YCbCr", bands)
@@ -783,14 +779,13 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
-    values: Mapping[str, object] = receipt
     for name, line in receipt["evidence"].items():
         texts = [" ".join(box.text for box in row) for row in rows]
         likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
         row = rows[likeness.index(max(likeness))]
         for box in row:
             draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
-        label = f" {name}: {values[name]} "
+        label = f" {name}: {receipt.get(name)} "
         corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
         draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
         draw.text(corner, label, "white", font, anchor="rb")
@@ -1129,8 +1124,6 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
 
 
 def main(argv: list[str] | None = None) -> None:
-    import warnings
-
     parser = argparse.ArgumentParser(
         description="Read merchant, date and total from photos of receipts.",
         epilog="example: receipt_scanner.py lunch.jpg --day-first --annotate marked.png",
@@ -1152,7 +1145,6 @@ def main(argv: list[str] | None = None) -> None:
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv
     rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-    warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF; the pixels decide
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:

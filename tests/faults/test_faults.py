@@ -784,7 +784,7 @@ OCR = [
             ("error-string", "an error", "E3", "KeyError: …"),
             ("no-results", "no pages", "no text in the reply", "IndexError: …"),
             ("results-null", "null instead of pages", "no text in the reply", "TypeError: …"),
-            ("results-text", "a text instead of pages", "no text in the reply", "TypeError: …"),
+            ("results-text", "a text instead of pages", "TOTAL 1.00", "TypeError: …"),
             ("text-missing", "a page without text", "no text in the reply", "KeyError: …"),
             ("text-null", "a page with null as its text", "no text in the reply", "no error"),
             ("text-number", "a page with a number as its text", "no text in the reply", "no error"),
