@@ -73,13 +73,15 @@ def upload(script: Script) -> Run:
 
 
 def find_text(script: Script) -> Opened | None:
-    """Return a file that was read in text mode, and in text mode only."""
-    binary = {opened.path for opened in script.opened if not opened.is_text}
-    for opened in script.opened:
-        is_read = opened.is_text and not opened.is_written
-        if is_read and opened.path not in binary and not SETTINGS.search(opened.path.name):
-            return opened
-    return None
+    """Return a file that was read in text mode, where no other one was read to be sent."""
+    read = [one for one in script.opened if not one.is_written and not is_setting(one.path)]
+    if any(not opened.is_text for opened in read):
+        return None
+    return read[0] if read else None
+
+
+def is_setting(path: Path) -> bool:
+    return bool(SETTINGS.search(path.name))
 
 
 def get_posts(script: Script) -> list[Received]:
@@ -161,7 +163,8 @@ def test_sends_all_bytes_unchanged(script: Script) -> None:
     """Send all bytes of the file, unchanged, each time that it is sent."""
     script.make_file(PHOTO)
     for path in find_files(script):
-        path.write_bytes(path.read_bytes() * 20)  # more than one read() of any buffer
+        if not is_setting(path):
+            path.write_bytes(path.read_bytes() * 20)  # more than one read() of any buffer
     whole = {path: script.read_file(path) for path in find_files(script)}
     upload(script)
     expect_all_bytes(script, whole)
@@ -294,7 +297,7 @@ def test_closes_the_file(script: Script) -> None:
     upload(script)
     for opened in script.opened:
         script.expect(
-            opened.file.closed,
+            opened.file.closed or opened.is_written,  # such as a log, which Python closes
             got=f"{opened.path.name} is still open when the script has done its work",
             expected="a closed file",
             hint="the handle was not closed: open it in a with block",
