@@ -107,12 +107,16 @@ class ProfilePictureUploader:
 
     def _clean(self, data: bytes, media_type: str) -> tuple[bytes, list[str]]:
         """Return the first frame alone, upright, encoded as it was; and what changed."""
-        cap = min(self.max_pixels, MAX_WEBP.get(data[12:16], self.max_pixels))
+        cap = self.max_pixels
         kind = media_type.removeprefix("image/")
         clean = io.BytesIO()
         try:
             picture: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
-            if "progressive" in picture.info:
+            options = find_options(picture, data)
+            if picture.format == "WEBP":
+                is_rich = picture.mode == "RGBA" or options["lossless"]
+                cap = min(cap, MAX_RICH_WEBP if is_rich else MAX_WEBP)
+            elif "progressive" in picture.info:
                 cap = min(cap, MAX_WHOLE_JPEG)
             if picture.width * picture.height > cap:
                 raise Image.DecompressionBombError  # as Pillow from 179 million on
@@ -121,7 +125,6 @@ class ProfilePictureUploader:
                 return data, ["original bytes kept"]
             changes = list_changes(picture, data)
             profile = picture.info.get("icc_profile")
-            options = find_options(picture, data)
             for key in picture.info.keys() - {"transparency"}:
                 del picture.info[key]  # a comment, a position, a script
             picture = ImageOps.exif_transpose(picture)
@@ -271,10 +274,9 @@ ADVICE = {  # by status, or by its first digit
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-# Pixels that 400 MB are enough for, where all are held at once: of a WebP by its first
-# chunk (lossy, lossless, or more), of a progressive or optimized JPEG.
-MAX_WEBP = {b"VP8 ": 20_000_000, b"VP8L": 12_500_000, b"VP8X": 12_500_000}
-MAX_WHOLE_JPEG = 25_000_000
+MAX_WEBP = 20_000_000  # pixels; here all are held at once, in 400 MB
+MAX_RICH_WEBP = 12_500_000  # transparent or lossless
+MAX_WHOLE_JPEG = 25_000_000  # progressive or optimized
 END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
 SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
 
