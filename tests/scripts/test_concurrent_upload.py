@@ -811,8 +811,8 @@ def check_ctrl_c_elsewhere(executor: Executor, uploads: Uploads, folder: Path) -
         raise KeyboardInterrupt
 
     results: list[UploadResult] = []
+    batch = upload_files(press_ctrl_c(), uploads.url, max_workers=5, executor=executor)
     with pytest.raises(KeyboardInterrupt):
-        batch = upload_files(press_ctrl_c(), uploads.url, max_workers=5, executor=executor)
         collect(batch, results)
     assert {str(result) for result in results} == {f"OK doc{n}.txt: 200" for n in range(4)}
     assert len(uploads.bodies) == 4
