@@ -203,7 +203,7 @@ def split_at_amounts(text: str, line: int) -> list[Part]:
         if kind == "points":  # TIP 18% 8.19 TOTAL 57.33
             return [*parts, Part("", None, line)]
         # A whole number is money beside a currency, as a total or alone in its line.
-        is_money = kind in ("due", "total") and not words[-1:].islower()
+        is_money = kind in ("due", "total")
         if has_cents or is_money or has_no_words:
             value = read_value(match, currency)
             parts.append(Part(words, kind, line, True, value, currency))
@@ -281,9 +281,7 @@ def pair(labels: list[Part], amounts: list[Part]) -> Iterator[Part]:
     run = labels[::-1]
     if len(run) != len(amounts):
         run = list(takewhile(lambda part: part.kind, run))
-    rows = {part.line for part in amounts}
-    is_table = len(rows) < len(amounts) and labels and labels[-1].line not in rows
-    if is_table or (len(amounts) > len(run) and len(values) > 1):
+    if len(amounts) > len(run) and len(values) > 1:  # which is whose?
         return
     for label, amount in zip(run, reversed(amounts), strict=False):
         kind = label.kind
