@@ -168,7 +168,6 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         pause += random.uniform(0, spread)  # noqa: S311
         if pause > MAX_PAUSE_SECONDS or sleep(pause):
             return response
-        response.close()  # the next try comes over a new connection
     return post_on_kept_connection(url, **request)
 
 
@@ -187,7 +186,7 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
         if kept:
             return post_on_kept_connection(url, **request)  # now a new one
         raise
-    if response.ok:
+    if response.ok:  # after a refusal the next comes over a new one
         _thread.session = session
     return response
 

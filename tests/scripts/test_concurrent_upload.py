@@ -430,6 +430,23 @@ def test_a_new_connection_that_dies_is_not_tried_again_and_size_is_named_where_i
     assert len(wire.requests) == 1, "Hint: nobody knows whether the file was stored"
 
 
+def test_only_a_connection_that_has_served_is_given_a_second_chance(tmp_path: Path) -> None:
+    kept = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    refused = b"HTTP/1.1 500 Sorry\r\nContent-Length: 0\r\n\r\n"
+    connections = iter([[kept, b""], [refused], [b""], [b""]])
+
+    def play(connection: Connection) -> None:
+        for answer in next(connections):
+            if request := connection.read_head():
+                connection.read_body(request)
+                connection.send(answer)
+
+    with serve(play) as wire:
+        results = list(upload_files(write_files(tmp_path, 4), wire.url, max_workers=1))
+    assert [result.status for result in results] == [200, 500, None, None]
+    assert len(wire.requests) == 5, "once more for the second file alone"
+
+
 def test_the_try_after_a_pause_opens_a_connection(uploads: Uploads, tmp_path: Path) -> None:
     """Servers close a kept connection after some time, often as long as Retry-After."""
     (path,) = write_files(tmp_path, 1)
