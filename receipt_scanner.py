@@ -1,7 +1,7 @@
-"""Scan a receipt: send its photo to OCR.space, read merchant, date and total out of the text.
+"""Scan a receipt: send its photo to OCR.space, find merchant, date and total.
 
-The photo goes as multipart/form-data, upright and under the API's 1 MB; the reply is checked
-before it is believed; plain regular expressions do the rest.
+The photo goes as multipart/form-data, upright and under the API's 1 MB; the reply is
+checked before it is believed; plain regular expressions do the rest.
 
 Sample run::
 
@@ -71,7 +71,7 @@ class Receipt(TypedDict):
 
     merchant: str | None
     date: datetime.date | None
-    date_is_ambiguous: bool  # read by day_first, and the other order was possible too
+    date_is_ambiguous: bool  # read by day_first; the other order was possible
     total: Decimal | None
     currency: str | None  # ISO 4217
     text: str
@@ -92,19 +92,19 @@ class ReceiptScanner:
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS
 
     def scan(self, path: str | Path | BinaryIO) -> Receipt:
-        """Return what a receipt says: its photo is a path, or a file opened with "rb".
+        """Return what a receipt says; its photo is a path or a file opened with "rb".
 
-        Raises OSError where that can't be read, InvalidPhoto before anything is sent,
+        Raises OSError where that can't be read, InvalidPhoto before it is sent,
         OcrError, requests.RequestException.
         """
         reply = self.recognize(path)
         return parse_reply(reply, day_first=self.day_first)
 
     def recognize(self, path: str | Path | BinaryIO) -> dict[str, Any]:
-        """Send a photo and return the API's reply, checked; raises as `scan` does."""
+        """Send a photo, return the API's reply, checked; raises as `scan` does."""
         photo = prepare_photo(path)
         key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY).strip()
-        if not re.fullmatch("[!-~]+", key):  # requests would print it in its complaint
+        if not re.fullmatch("[!-~]+", key):  # requests would print it
             raise OcrError("the API key holds letters that no header can carry")
         response = requests.post(
             self.url,
@@ -113,7 +113,7 @@ class ReceiptScanner:
             data={**OCR_OPTIONS, "language": self.language},
             auth=send_in_blocks,
             timeout=allow_for_slow_line(self.timeout, len(photo)),
-            allow_redirects=False,  # requests would take the key along to another host
+            allow_redirects=False,  # the key would go along to another host
         )
         reply = read_body(response)
         if response.status_code != 200 or not find_pages(reply):
@@ -171,9 +171,9 @@ def parse_receipt(
 
 
 def read_lines(text: str) -> list[Line]:
-    """Return the lines of a text that are not blank, their amounts found."""
+    """Return the lines that are not blank, without codes for a terminal."""
     tidy = [" ".join(line.split()) for line in text.splitlines()]
-    printed = ["".join(filter(str.isprintable, line)) for line in tidy]  # no codes for a terminal
+    printed = ["".join(filter(str.isprintable, line)) for line in tidy]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
@@ -226,7 +226,7 @@ def read_value(match: re.Match[str], currency: str) -> Decimal:
 
 
 def classify(words: str) -> str | None:
-    """Return what a label makes of its amount; None if it is too short for a label."""
+    """Return what a label makes of its amount; None if it is too short for one."""
     if not LABEL.search(words):
         return None
     found = [label.translate(NO_SEPARATORS) for label in KNOWN.findall(words)]
@@ -249,7 +249,7 @@ def find_total(lines: list[Line]) -> Part | None:
 
 
 def label_amounts(lines: list[Line]) -> Iterator[Part]:
-    """Yield the amounts that have a label: in its row, or a run of them below a run."""
+    """Yield the amounts with a label: in its row, or a run of them below a run."""
     labels: list[Part] = []
     amounts: list[Part] = []
     parts = [part for line in lines for part in line.parts]
@@ -259,7 +259,7 @@ def label_amounts(lines: list[Line]) -> Iterator[Part]:
         if amounts and (is_label or ends_row):
             yield from pair(labels, amounts)
             is_waiting = part.kind == "total" and not part.is_amount
-            if is_waiting and len(amounts) > len(labels):  # is the one above its own?
+            if is_waiting and len(amounts) > len(labels):  # the one above its own?
                 yield amounts[-1]._replace(words=part.words, kind="above", line=part.line)
                 part = part._replace(kind="amount")
             labels, amounts = [], []
@@ -272,7 +272,7 @@ def label_amounts(lines: list[Line]) -> Iterator[Part]:
 
 
 def pair(labels: list[Part], amounts: list[Part]) -> Iterator[Part]:
-    """Yield amounts with labels, from the end: the first labels may have had theirs."""
+    """Yield amounts with labels, from the end: the first may have had theirs."""
     values = sorted({part.value for part in amounts})
     if labels and labels[-1].kind == "total" and sum(values[:-1]) == values[-1]:
         # Net, tax and both, in a table.
@@ -342,7 +342,7 @@ def prove(lines: list[Line], labelled: list[Part]) -> Part | None:
 
 
 def find_currency(lines: list[Line], total: Part | None) -> str | None:
-    """Return the currency of the total's own line, of most amounts, or of the headings."""
+    """Return the currency of the total's line, of most amounts, or of the headings."""
     text = "\n".join(line.text for line in lines)
     parts = [part for line in lines for part in line.parts]
     codes = Counter(part.currency for part in parts if part.currency)
@@ -365,7 +365,7 @@ FoundDate = tuple[datetime.date | None, bool, str]
 
 
 def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> FoundDate:
-    """Return the date, whether another order was possible, and the line it came from."""
+    """Return the date, whether another order was possible, and its line."""
     best: FoundDate = (None, False, "")
     above = ""
     for line in lines:
@@ -389,7 +389,7 @@ def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> Foun
 def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
-    """Yield each date, and its readings; a weekday beside it settles which is right."""
+    """Yield each date and its readings; a weekday beside it settles which."""
     for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
@@ -488,7 +488,7 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
         photo = decode_small(image, data)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Image.DecompressionBombError as error:
-        raise InvalidPhoto("takes over 400 MB to decode - save it smaller") from error
+        raise InvalidPhoto("takes over 400 MB - save it smaller") from error
     except Exception as error:  # on damaged data Pillow raises nearly anything
         is_ours = isinstance(error, InvalidPhoto)
         raise InvalidPhoto(error if is_ours else "not a picture, or damaged") from error
@@ -519,7 +519,7 @@ def read_file(path: str | Path | BinaryIO) -> bytes:
 def open_picture(data: bytes) -> Image.Image:
     """Open a picture without decoding it; what we can't read is named."""
     file = io.BytesIO(data)
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # ISO/IEC 14496-12, as videos
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # ISO/IEC 14496-12
     if data.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
@@ -536,7 +536,7 @@ def open_picture(data: bytes) -> Image.Image:
     else:
         image = Image.open(file, formats=OTHER_FORMATS)
     tags = getattr(image, "tag_v2", {})  # of a TIFF
-    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1:  # a thumbnail of what follows
+    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1:  # a thumbnail
         raise InvalidPhoto(RAW_ADVICE)
     if image.width * image.height * find_cost(image) + len(data) > MAX_MEMORY_BYTES:
         raise Image.DecompressionBombError
@@ -574,7 +574,7 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
         image.draft(None, size)
         return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
-    # Brightness and colour apart, as a JPEG has them: in RGB a pixel takes four bytes.
+    # Brightness and colour apart, as a JPEG has them: RGB takes four bytes a pixel.
     image.draft("L", size)
     bands = [image.resize(size, Image.Resampling.BILINEAR)]
     colour = JpegImageFile(io.BytesIO(data))
@@ -685,7 +685,7 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
 
 
 def find_words(reply: object) -> str:
-    """Return what the API says of a failure, each message once: a text, a list, or fields."""
+    """Return what the API says of a failure, each message once."""
     if isinstance(reply, str):
         return " ".join(reply.split())
     parts = reply if isinstance(reply, list) else []
@@ -725,7 +725,7 @@ def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
 
 
 class Box(NamedTuple):
-    """A piece of text and where it stands, in pixels of the picture that was sent."""
+    """A piece of text and where it stands, in pixels of the photo sent."""
 
     text: str
     left: float
@@ -773,7 +773,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
         raise OcrError("no coordinates in this reply")
     if photo.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
-    turn = float(page.get("TextOrientation") or 0)  # degrees that the API turned it back
+    turn = float(page.get("TextOrientation") or 0)  # degrees, turned back
     image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
@@ -1066,7 +1066,7 @@ def describe(receipt: Receipt) -> str:
 
 
 def save_whole(image: Image.Image, path: Path) -> None:
-    """Save a picture whole, or leave what stood there as it was, and nothing else."""
+    """Save a picture whole, or leave what stood there, and nothing else."""
     part = path.with_name(f"part-{path.name}")
     try:
         image.save(part)
@@ -1143,7 +1143,7 @@ def main(argv: list[str] | None = None) -> None:
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv
     rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console that lacks a letter shows its code
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the run
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         sys.exit(scan_images(args, url, rest))
