@@ -679,11 +679,16 @@ def test_each_worker_keeps_a_connection_and_a_session_to_itself(
 
 
 def test_stopping_early_starts_nothing_new(uploads: Uploads, tmp_path: Path) -> None:
-    gate = uploads.hold(b"document 1.")
+    first, second = uploads.hold(b"document 0."), uploads.hold(b"document 1.")
+
+    def answer_the_first() -> None:
+        take(uploads.arrived, 2)
+        first.set()
+
+    threading.Thread(target=answer_the_first).start()
     batch = upload_files(write_files(tmp_path, 20), uploads.url, max_workers=2)
     assert next(batch).path.name == "doc0.txt"
-    take(uploads.arrived, 2)
-    threading.Timer(0.3, gate.set).start()
+    threading.Timer(0.3, second.set).start()
     batch.close()  # type: ignore[attr-defined]  # what `break` does
     assert len(uploads.bodies) == 2
 
