@@ -281,7 +281,9 @@ def pair(labels: list[Part], amounts: list[Part]) -> Iterator[Part]:
     run = labels[::-1]
     if len(run) != len(amounts):
         run = list(takewhile(lambda part: part.kind, run))
-    if len(amounts) > len(run) and len(values) > 1:  # which is whose?
+    rows = {part.line for part in amounts}
+    is_table = len(rows) < len(amounts) and labels and labels[-1].line not in rows
+    if is_table or (len(amounts) > len(run) and len(values) > 1):
         return
     for label, amount in zip(run, reversed(amounts), strict=False):
         kind = label.kind
@@ -355,10 +357,10 @@ def find_currency(lines: list[Line], total: Part | None) -> str | None:
     most = [code for code, count in codes.items() if count == max(codes.values())]
     if len(most) != 1:
         return None
-    for code, marks in SHARED.get(most[0], {most[0]: ""}).items():
+    for code, marks in SHARED.get(most[0], {}).items():
         if re.search(marks, text):
             return code or None
-    return None
+    return None if most[0] in SHARED else most[0]
 
 
 FoundDate = tuple[datetime.date | None, bool, str]
@@ -619,7 +621,7 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_MEMORY_BYTES = 380_000_000
 COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
 OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")  # or AVIF
 HEIC_ADVICE = (
     "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
     "take JPEG: Settings, Camera, Formats, Most Compatible"
@@ -684,6 +686,17 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
     return [page for page in read if isinstance(page.get("ParsedText"), str)]
 
 
+def describe_failure(response: requests.Response, reply: object, key: str) -> str:
+    """Return status, the API's words without the key, and what to do."""
+    status = response.status_code
+    reason = response.reason or http.client.responses.get(status, "")
+    words = find_words(reply).replace(key, "[key]")
+    if status != 200:
+        words = f"{status} {reason}: {words}".rstrip(": ")
+    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
+    return f"{shorten(words)} - {advice}"
+
+
 def find_words(reply: object) -> str:
     """Return what the API says of a failure, each message once."""
     if isinstance(reply, str):
@@ -700,28 +713,42 @@ def find_words(reply: object) -> str:
 
 def shorten(text: str) -> str:
     """Return the beginning of a text, without codes for the terminal."""
-    return "".join(filter(str.isprintable, text))[:MAX_MESSAGE]
-
-
-def describe_failure(response: requests.Response, reply: object, key: str) -> str:
-    """Return status, the API's words without the key, and what to do."""
-    status = response.status_code
-    reason = response.reason or http.client.responses.get(status, "")
-    words = find_words(reply).replace(key, "[key]")
-    if status != 200:
-        words = f"{status} {reason}: {words}".rstrip(": ")
-    said = shorten(words) or "no text in the reply"
-    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
-    return f"{said} - {advice}"
+    printable = "".join(filter(str.isprintable, text))
+    return printable[:MAX_MESSAGE] or "no text in the reply"
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError if that is no reading."""
     pages = find_pages(reply)
     if not pages:
-        raise OcrError(shorten(find_words(reply)) or "no text in the reply")
+        raise OcrError(shorten(find_words(reply)))
     text = "\n".join(page["ParsedText"] for page in pages)
     return parse_receipt(text, day_first=day_first)
+
+
+def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
+    """Return the photo that was sent, with marks where the values were found."""
+    page = find_pages(reply)[0]
+    rows = read_rows(page)
+    if not rows:
+        raise OcrError("no coordinates in this reply")
+    if photo.startswith(b"%PDF-"):
+        raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
+    turn = float(page.get("TextOrientation") or 0)  # degrees, turned back
+    image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(image.width / 36)
+    for name, line in receipt["evidence"].items():
+        texts = [" ".join(box.text for box in row) for row in rows]
+        likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
+        row = rows[likeness.index(max(likeness))]
+        for box in row:
+            draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
+        label = f" {name}: {receipt.get(name)} "
+        corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
+        draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
+        draw.text(corner, label, "white", font, anchor="rb")
+    return image
 
 
 class Box(NamedTuple):
@@ -763,31 +790,6 @@ def read_rows(page: dict[str, Any]) -> list[list[Box]]:
         else:
             rows.append([box])
     return [sorted(row, key=lambda box: box.left) for row in rows]
-
-
-def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
-    """Return the photo that was sent, with marks where the values were found."""
-    page = find_pages(reply)[0]
-    rows = read_rows(page)
-    if not rows:
-        raise OcrError("no coordinates in this reply")
-    if photo.startswith(b"%PDF-"):
-        raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
-    turn = float(page.get("TextOrientation") or 0)  # degrees, turned back
-    image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(image.width / 36)
-    for name, line in receipt["evidence"].items():
-        texts = [" ".join(box.text for box in row) for row in rows]
-        likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
-        row = rows[likeness.index(max(likeness))]
-        for box in row:
-            draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
-        label = f" {name}: {receipt.get(name)} "
-        corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
-        draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
-        draw.text(corner, label, "white", font, anchor="rb")
-    return image
 
 
 SEE = "see https://ocr.space/ocrapi"
@@ -955,10 +957,9 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
 }
 
 # Of the kinds that a label names, the first here counts: TOTAL TAX is a tax.
-PRECEDENCE = [
-    *("points", "change", "discount", "rounding", "subtotal", "tax"),
-    *("cash", "card", "articles", "due", "total", "amount"),
-]
+PRECEDENCE = (
+    "points change discount rounding subtotal tax cash card articles due total amount"
+).split()
 OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
 # 2 ITEMS TOTAL, ITEMS 2 TOTAL, TOTAL INCL. VAT: the count has its number, the tax no say.
 SAYS_NOTHING = re.compile("number/articles|^articles/number|including/(number/)?tax")
