@@ -203,7 +203,7 @@ def split_at_amounts(text: str, line: int) -> list[Part]:
         if kind == "points":  # TIP 18% 8.19 TOTAL 57.33
             return [*parts, Part("", None, line)]
         # A whole number is money beside a currency, as a total or alone in its line.
-        is_money = kind in ("due", "total")
+        is_money = kind in ("due", "total") and not words[-1:].islower()  # SUM4 PLN
         if has_cents or is_money or has_no_words:
             value = read_value(match, currency)
             parts.append(Part(words, kind, line, True, value, currency))
