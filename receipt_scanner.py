@@ -118,7 +118,7 @@ class ReceiptScanner:
         reply = read_body(response)
         if response.status_code != 200 or not find_pages(reply):
             raise OcrError(describe_failure(response, reply, key))
-        assert isinstance(reply, dict)
+        assert isinstance(reply, dict)  # it has pages
         return reply
 
 
@@ -392,7 +392,9 @@ def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
-    for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
+    if not TWO_DIGITS.search(text):
+        return
+    for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
@@ -738,8 +740,8 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
+    texts = [" ".join(box.text for box in row) for row in rows]
     for name, line in receipt["evidence"].items():
-        texts = [" ".join(box.text for box in row) for row in rows]
         likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
         row = rows[likeness.index(max(likeness))]
         for box in row:
@@ -1139,7 +1141,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
-    if args.from_json and len(args.images) != bool(args.annotate):
+    to_mark = 1 if args.annotate else 0
+    if args.from_json and len(args.images) != to_mark:
         parser.error("--from-json goes with no image, or with the one to --annotate")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv
