@@ -90,7 +90,7 @@ def upload_files(
                 yield from take_done(in_flight, timeout=None if is_full else 0)
             while in_flight:
                 yield from take_done(in_flight)
-        except BaseException as error:  # Ctrl-C, of `paths`, the caller's `break`
+        except BaseException as error:  # Ctrl-C, one of `paths`, or `break`
             stopped.set()  # no pause ends in another try
             while in_flight and not isinstance(error, GeneratorExit):  # `break`
                 with suppress(KeyboardInterrupt):  # pressed again
@@ -287,7 +287,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
 def upload_and_report(names: list[str], url: str, max_workers: int, offline: str) -> int | str:
-    """Upload what was named, print each result and a summary; return the exit code."""
+    """Upload what was named, print results and a summary; return the exit code."""
     files: list[str] = []
     results: list[UploadResult] = []
     code: int | str = 130  # of Ctrl-C
@@ -316,7 +316,7 @@ def main(argv: list[str] | None = None) -> None:
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
     )
     parser.add_argument("names", nargs="*", metavar="FILE|FOLDER|GLOB", help="default: samples")
-    parser.add_argument("--workers", type=int, default=3, help="at once (default: 3)")
+    parser.add_argument("--workers", type=int, default=3, help="default: 3")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args(argv)
     if args.workers < 1:
