@@ -168,6 +168,20 @@ def test_sends_all_bytes_unchanged(script: Script) -> None:
     whole = {path: script.read_file(path) for path in find_files(script)}
     upload(script)
     expect_all_bytes(script, whole)
+    again = [get_line(script, number) for number in range(len(get_posts(script)))]
+    sent = [
+        (post.path, line, part.filename, part.content)
+        for post, line in zip(get_posts(script), again, strict=True)
+        for part in post.files
+    ]
+    loop = script.search(r"^\s*(for|while)\b")
+    script.expect(
+        len({*sent}) > 1 or len(sent) < 2 or not loop,
+        got=f"the same file in {len(sent)} requests, and the server answered 200 to each",
+        expected="one request, when all is well",
+        hint="it was sent again although all went well: end the loop with break",
+        line=loop,
+    )
     script.web.answer = lambda request: (
         answer_with(503, request) if len(script.web.received) == 1 else None
     )
@@ -238,7 +252,7 @@ def test_sets_a_timeout(script: Script) -> None:
 def test_checks_the_status_before_it_reports_success(script: Script) -> None:
     """Check the status before you report success."""
     well = upload(script)
-    script.expect_no_bare_method()
+    script.expect_results_printed()
     printed_before = ""
 
     def answer(request: Received) -> Reply:
@@ -270,9 +284,12 @@ def test_checks_the_status_before_it_reports_success(script: Script) -> None:
         hint=hint,
         line=line,
     )
+    is_told = says_no and blur(says_no[0]) not in usual
+    no_claim = {"done"} if is_told else set()  # the end, as in a finally
     for number, said in enumerate(run.out.splitlines()):
         is_before = number < len(printed_before.splitlines())
-        claims = SUCCESS.search(said) and (not is_before or "success" in said.lower())
+        words = {word.lower() for word in SUCCESS.findall(said)} - no_claim
+        claims = words and (not is_before or "success" in said.lower())
         looks = script.search(r"raise_for_status\(|\.ok\b|status_code *[=!<>]")
         if is_before or looks:
             line = script.find_print(re.escape(said))

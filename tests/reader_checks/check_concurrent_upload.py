@@ -489,7 +489,7 @@ def test_names_the_right_file_on_each_line(script: Script) -> None:
         hint="None was printed: does the worker return its result?",
         line=script.find_print(r"^None$"),
     )
-    script.expect_no_bare_method()
+    script.expect_results_printed()
     status = {name: (226, 208, 207, 206)[i % 4] for i, name in enumerate(batch.names)}
     # Each comes last once: in one of these runs no order is right by chance.
     for last in [*status][:: 1 + len(status) // 5]:
@@ -521,6 +521,12 @@ def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> 
         hint = "a future is no result yet: ask it with result()"
     elif "submit" in script.source and not script.search(r"\.result\("):
         hint = "no future was asked for its result: print what result() gives"
+    named = [name for name in status if batch.about(name)]
+    early = script.search(r"^\s+break\b")
+    if len(named) == 1 < len(batch.about(named[0])):
+        hint = "each line has the same name, the last of a loop: let each result bring its own"
+    elif len(named) == 1 and early:
+        hint = "only one result was asked for: break ends the loop, leave it out"
     for name in status:
         lines = batch.about(name)
         script.expect(
@@ -569,7 +575,8 @@ def test_goes_on_when_a_file_fails(script: Script) -> None:
     batch = upload_well(script)
     names = [name for name in sorted({*batch.names}) if batch.about(name)]
     made = {opened.path.name for opened in script.opened if opened.is_written}
-    broken, contents = batch.names[:1], batch.contents
+    contents = batch.contents
+    broken = sorted(batch.names[:2], key=script.source.find)[-1:]  # not the first of the list
     with watch_futures(script) as wait_for:
 
         def answer(request: Received) -> None:
@@ -578,7 +585,9 @@ def test_goes_on_when_a_file_fails(script: Script) -> None:
             wait_for(1)
 
         script.web.answer = answer
-        expect_all(script, upload_some(script), names, f"the connection of {broken[0]} breaks")
+        halted = upload_some(script)
+        expect_all(script, halted, names, f"the connection of {broken[0]} breaks")
+        expect_blame(script, halted, broken[0])
         broken = batch.names
         expect_all(script, upload_some(script), names, "the server is down")
         script.web.answer = lambda request: None
@@ -592,6 +601,18 @@ def test_goes_on_when_a_file_fails(script: Script) -> None:
     if is_made and script.has("upload_files"):
         batch = upload_files(script, *NAMES, missing="doc2.txt")
         expect_all(script, batch, [*NAMES], "doc2.txt is missing")
+
+
+def expect_blame(script: Script, batch: Batch, broken: str) -> None:
+    """Expect that no other file is blamed for the one that failed."""
+    blamed = [name for name in batch.names if any(map(says_failed, batch.about(name)))]
+    script.expect(
+        broken in blamed or not blamed or not batch.about(broken),
+        got=f"the connection of {broken} breaks: {batch}",
+        expected=f"FAIL for {broken}, and for no other",
+        hint="results come in another order than files: let each bring its file's name",
+        line=script.search(r"\bzip\(|enumerate\(") or find_result(script),
+    )
 
 
 def find_result(script: Script) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 
+from reader_checks.claims import expect_no_claim, find_catching
 from reader_checks.hints import describe_error
 from reader_checks.script import Result, Script, Unusable, chapter, exercise
 from reader_checks.stage import Patch
@@ -167,7 +168,7 @@ def test_saves_a_picture_in_binary_mode(script: Script) -> None:
         hint="None was printed: a function without return gives None back",
         line=script.find_print(r"\bNone\b"),
     )
-    script.expect_no_bare_method()
+    script.expect_results_printed()
 
 
 @chapter
@@ -234,6 +235,9 @@ def test_raises_content_type_mismatch(script: Script) -> None:
         if caught and not result.error:
             hint = "ContentTypeMismatch was raised, and caught again here: let it through"
             line = caught[-1]
+        told = script.find_print(re.escape(media_type)) if media_type else None
+        if told and not result.error and not caught:
+            hint, line = "the other type was only printed: raise ContentTypeMismatch here", told
         script.expect(
             is_a(result.error, "ContentTypeMismatch"),
             got=f"{describe_end(result)} for {describe_type(media_type)}",
@@ -285,6 +289,8 @@ def test_checks_the_status(script: Script) -> None:
             " call raise_for_status()",
             script.error_line if result.error else find_request(script),
         )
+        if caught := find_catching(script):
+            hint, line = "the failure was caught here, and its body saved: let it through", caught
         script.expect(
             not read(script),
             got=f"{describe_saved(script)}, though the status was {status}",
@@ -292,6 +298,20 @@ def test_checks_the_status(script: Script) -> None:
             hint=hint,
             line=line,
         )
+    if not script.search(r"^\s*except\b"):
+        return
+    script.web.answer = answer_as_httpbin
+    good = script.run_with_files(URL, NAME)
+    printed: list[str] = []  # before each answer
+
+    def answer(request: Received) -> Reply:
+        printed.append(script.printed)
+        return Reply(BODY, 500, JPEG)
+
+    script.web.answer = answer
+    script.caught.clear()
+    bad = script.run_with_files(URL, NAME)
+    expect_no_claim(script, good, bad, printed[0] if printed else "")
 
 
 @chapter

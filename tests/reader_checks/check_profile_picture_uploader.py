@@ -16,17 +16,19 @@ from typing import Any
 import requests
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
+from reader_checks.claims import expect_no_claim
 from reader_checks.hints import shorten, shorten_text
 from reader_checks.script import (
     Mistake,
     Result,
+    Run,
     Script,
     Unusable,
     chapter,
     exercise,
     find_usual_value,
 )
-from reader_checks.source import find_node
+from reader_checks.source import find_lost_json, find_node
 from reader_checks.stage import Patch
 from reader_checks.web import (
     Part,
@@ -39,6 +41,7 @@ from reader_checks.web import (
 
 LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
 PHOTO_BYTES = 900_000  # as a phone makes them, and under any cap
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 ABOUT_SIZE = re.compile(r"size|large|big|bytes|\bmb\b", re.IGNORECASE)
 WEB_PAGE = b"<!DOCTYPE html><html><body>not a picture</body></html>"
 WAV = b"RIFF\x2c\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" + bytes(28)
@@ -150,6 +153,17 @@ def explain_refusal(script: Script, line: int | None) -> tuple[str, int | None]:
         return "with r before the quotes a \\x is four letters and no byte: write b only", raw
     if short := script.search(r"\.read\([12]\)"):
         return "too little was read: the signature of a JPEG has three bytes, a PNG's eight", short
+    if text := script.search(r"(==|in) *\(?['\"]\\x"):
+        return "a text is never equal to bytes: write b before the quotes", text
+    if misspelt := find_misspelt_signature(script):
+        return "a signature is misspelt: compare each byte of it with the chapter's", misspelt
+    reads = [
+        number
+        for number, text in enumerate(script.source.splitlines(), 1)
+        if re.search(r"\b(el)?if\b.*\.read\(", text)
+    ]
+    if len(reads) > 1 and not script.search(r"\.seek\("):
+        return "a second read() goes on where the first ended: read once, compare twice", reads[1]
     equal = script.search(r"== *b['\"]")
     if equal and not script.search(r"\[:?\d*:\d+\] *== *b|read\(3\)"):
         return "more bytes than the signature were compared: ask if they start with it", equal
@@ -158,6 +172,18 @@ def explain_refusal(script: Script, line: int | None) -> tuple[str, int | None]:
     if script.search(r"splitext|\.suffix|endswith|mimetypes|imghdr"):
         return "a good picture was refused: let the first bytes decide, and not the name", line
     return "a good picture was refused: compare its first bytes with both signatures", line
+
+
+def find_misspelt_signature(script: Script) -> int | None:
+    """Return the line of bytes that begin as a signature does, and go on otherwise."""
+
+    def is_misspelt(node: ast.AST) -> bool:
+        value = node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(value, bytes) or value[:1] not in (b"\xff", b"\x89"):
+            return False
+        return not any(value.startswith(one) or one.startswith(value) for one in SIGNATURES)
+
+    return find_node(script.source, is_misspelt)
 
 
 def find_lost_text(script: Script) -> int | None:
@@ -290,6 +316,14 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
             else "the media type is misspelt, or another picture's: each signature has its own",
             line=line,
         )
+    lost = find_lost_json(script.source)
+    script.expect(
+        not lost,
+        got="json= beside files=, and no such field arrived",
+        expected="the fields in data=",
+        hint="json= beside files= is dropped silently: pass the fields in data=",
+        line=lost,
+    )
     script.make_file("page.jpg", WEB_PAGE)
     looks_into_files = is_refused(script, "page.jpg")
     script.make_file("ME.JPG")
@@ -301,7 +335,7 @@ def test_sends_a_jpeg_and_a_png_with_their_media_types(script: Script) -> None:
         hint="cameras write .JPG: let the first bytes decide, or compare in lower case",
         line=script.error_line or script.search(r"splitext|suffix|endswith|mimetypes"),
     )
-    script.expect_no_bare_method()
+    script.expect_results_printed()
     script.expect_loads()
 
 
@@ -391,9 +425,37 @@ def test_sends_nothing_that_was_refused(script: Script) -> None:
     )
 
 
+def throws_away(node: ast.AST) -> bool:
+    """Tell whether this makes a new text of one, and nothing takes it."""
+    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        return False
+    method, arguments = getattr(node.value.func, "attr", ""), node.value.args
+    return (method, len(arguments)) in (("sub", 3), ("replace", 2), ("basename", 1), ("lower", 0))
+
+
 @chapter
 def test_sends_a_name_without_its_folders(script: Script) -> None:
-    """Send a safe file name, without the folders before it."""
+    """Send the file's name, without the folders before it."""
+    script.make_file("album/ada.jpg")
+    result = upload(script, "album/ada.jpg")
+    got, hint, line = str(result), "open the path as it was given: only the name is cut", None
+    if result.error:
+        got, hint, line = script.explain(result.error)
+    script.expect(
+        script.web.received,
+        got=got if result.error else "nothing was sent",
+        expected="one POST with the picture",
+        hint=hint,
+        line=line or find_checking(script),
+    )
+    thrown_away = find_node(script.source, throws_away)
+    script.expect(
+        not thrown_away,
+        got="a clean name that nobody keeps",
+        expected="the clean name, under a name of its own",
+        hint="a text never changes: keep what this returns, with name = before it",
+        line=thrown_away,
+    )
     script.make_file("album/me.jpg")
     upload(script, "album/../album/me.jpg")
     for part in files_sent(script):
@@ -417,10 +479,12 @@ def test_sets_a_timeout(script: Script) -> None:
 def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
     """Check the status of the response."""
     usual: Reply | None = None
+    printed_before = ""
 
     def answer_with(status: int) -> Callable[[Received], Reply]:
         def answer(request: Received) -> Reply:
-            nonlocal usual
+            nonlocal usual, printed_before
+            printed_before = script.printed
             usual = usual or answer_as_httpbin(request)  # kept: each request has its own boundary
             return dataclasses.replace(usual, status=status)
 
@@ -435,16 +499,19 @@ def test_does_not_take_a_failure_for_a_success(script: Script) -> None:
         is_response = isinstance(result.value, requests.Response)  # its caller may look at it
         return result.error is not None, script.printed + ("" if is_response else str(result))
 
-    if upload_and_look(200) != upload_and_look(500):
-        return
+    is_seen = upload_and_look(200) != upload_and_look(500)
     called, line = script.called, script.sent[0].line
+    if is_seen and not script.search(r"^\s*except\b"):
+        return
 
-    def run_and_look(status: int) -> tuple[int, str]:
+    def run_with(status: int) -> Run:
         script.web.answer = answer_with(status)
-        run = script.run_with_files("me.jpg")
-        return run.exit_code, run.out
+        script.caught.clear()
+        return script.run_with_files("me.jpg")
 
-    is_seen = run_and_look(200) != run_and_look(500)
+    good, bad = run_with(200), run_with(500)
+    expect_no_claim(script, good, bad, printed_before)
+    is_seen = is_seen or good[:2] != bad[:2]
     script.called = called
     hint, line = script.explain_status(
         "a failed upload looks like a good one: check the status before you use the response", line

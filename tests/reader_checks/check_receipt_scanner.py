@@ -16,9 +16,10 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from reader_checks.claims import find_catching
 from reader_checks.hints import describe_error, give_hint
 from reader_checks.script import Result, Script, Unusable, chapter, exercise
-from reader_checks.source import find_node
+from reader_checks.source import find_lost_json, find_node
 from reader_checks.web import Received, Reply, answer_ocr, draw_picture
 
 KEY = "K84127959588957"
@@ -307,7 +308,15 @@ def test_sends_the_photo_as_a_file(script: Script) -> None:
         hint="the API tells the kind of a picture by its name: send the name, with its extension",
         line=line,
     )
-    script.expect_no_bare_method()
+    lost = find_lost_json(script.source)
+    script.expect(
+        not lost,
+        got="json= beside files=, and no such field arrived",
+        expected="the fields in data=",
+        hint="json= beside files= is dropped silently: pass the fields in data=",
+        line=lost,
+    )
+    script.expect_results_printed()
     script.expect_loads()
 
 
@@ -384,18 +393,29 @@ def test_checks_the_reply(script: Script) -> None:
         "the status was not checked: let raise_for_status look at it before you read",
         script.sent[-1].line,
     )
+    if caught := find_catching(script):
+        hint = "the failure was caught here, and a total is returned all the same: let it through"
+        line = caught
     script.expect(
         find_amount(result) is None, got=str(result), expected=expected, hint=hint, line=line
     )
     for reply in (answer_ocr(PLAIN, **TIMED_OUT), FAILURE):
         result = scan(reply)
         script.called += ", and the API answers IsErroredOnProcessing: true"
+        hint = "the reply says IsErroredOnProcessing: ask for it before you read ParsedResults"
+        line = script.error_line or script.search("ParsedResults|ParsedText")
+        told = script.find_print(re.escape(str(TIMED_OUT["ErrorMessage"][0])))
+        if as_text := script.search(r"IsErroredOnProcessing.*([=!]=|\bis|\bin) *[(\[]?['\"]"):
+            hint, line = "IsErroredOnProcessing is True or False, and no text: no quotes", as_text
+        elif told:
+            hint = "the error was only printed, and the text is read all the same: raise it here"
+            line = told
         script.expect(
             find_amount(result) is None and not isinstance(result.error, ACCIDENTS),
             got=str(result),
             expected=expected,
-            hint="the reply says IsErroredOnProcessing: ask for it before you read ParsedResults",
-            line=script.error_line or script.search("ParsedResults|ParsedText"),
+            hint=hint,
+            line=line,
         )
 
 

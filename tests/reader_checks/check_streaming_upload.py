@@ -15,9 +15,10 @@ from typing import Any
 
 import requests
 
+from reader_checks.claims import expect_no_claim, find_catching
 from reader_checks.hints import describe_error, shorten
 from reader_checks.script import Mistake, Run, Script, Unusable, chapter, exercise
-from reader_checks.web import Reply, answer_as_httpbin
+from reader_checks.web import Received, Reply, answer_as_httpbin
 
 MEGABYTE = 1_000_000
 TEXT = b"0123456789abcde\n" * 6_251  # 100,016 bytes, the same in text mode
@@ -204,12 +205,17 @@ def test_holds_only_a_chunk_in_memory(script: Script) -> None:
         reader = make_reader(script, path, 64_000)
         for _ in read_chunks(script, reader, 64_000, limit=size // 500):
             pass
+    hint = "the whole file was in memory at once: read chunk_size bytes at a time"
+    line = script.search(r"\.read\(\)|readlines|read_bytes")
+    kept = script.search(r"\.(append|extend)\(|\+= *\[?(chunk|data|block|piece|buf\w*)\b")
+    if kept and not line:
+        hint, line = "the chunks were collected, all of them: yield each one as it is read", kept
     script.expect(
         memory.peak < size / 2,
         got=f"{memory.peak / MEGABYTE:.0f} MB in memory for a file of 4 MB",
         expected="one chunk at a time",
-        hint="the whole file was in memory at once: read chunk_size bytes at a time",
-        line=script.search(r"\.read\(\)|readlines|read_bytes") or find_reading(script),
+        hint=hint,
+        line=line or find_reading(script),
     )
 
 
@@ -259,6 +265,7 @@ def test_shows_percent_complete_up_to_100(script: Script) -> None:
     """Show percent-complete after each chunk, up to exactly 100."""
     path = script.make_file("video.bin", TEXT)
     percents = read_percents(script, make_reader(script, path, CHUNK_BYTES))
+    script.expect_results_printed()
     shown = script.find_print(r"\d") or find_reading(script)
     if not any(0 < percent < 100 for percent in percents):  # some draw by a clock of their own
         pause = 0.11 if re.search(DRAWS_BY_CLOCK, script.source) else 0
@@ -348,14 +355,28 @@ def test_checks_the_status(script: Script) -> None:
     good = upload(script)
     if not script.sent:
         return
-    script.expect_no_bare_method()
-    script.web.answer = lambda request: dataclasses.replace(answer_as_httpbin(request), status=500)
+    script.expect_results_printed()
+    printed_before = ""
+
+    def answer(request: Received) -> Reply:
+        nonlocal printed_before
+        printed_before = script.printed
+        return dataclasses.replace(answer_as_httpbin(request), status=500)
+
+    script.web.answer = answer
+    script.caught.clear()
     bad = upload(script, may_fail=True)
     script.called += ", while the server answers 500"
+    expect_no_claim(script, good, bad, printed_before)
     hint, line = script.explain_status(
         "the status was not checked: call raise_for_status() before you use the answer",
         script.sent[0].line,
     )
+    if caught := find_catching(script):
+        hint, line = (
+            "the failure was caught here, and nobody is told: print what went wrong",
+            caught,
+        )
     script.expect(
         bad.exit_code or blur(bad.out) != blur(good.out) or re.search(r"\b500\b", bad.out),
         got="the same as when it answers 200",

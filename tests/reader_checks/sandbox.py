@@ -21,7 +21,12 @@ import requests
 
 from reader_checks.hints import NOT_YOURS, NOTHING_OUT, describe_error, shorten_text
 from reader_checks.script import Mistake, NotStarted, Script, Unusable
-from reader_checks.source import find_always_true, find_bad_guard, find_uncalled_line
+from reader_checks.source import (
+    find_always_true,
+    find_bad_guard,
+    find_idle_line,
+    find_uncalled_line,
+)
 from reader_checks.stage import Stop, Waits, replace_clock
 from reader_checks.web import Web
 from reader_checks.worker import Outcome
@@ -188,6 +193,9 @@ def expect_no_slip(script: Script) -> None:
     if named := find_uncalled_line(source):
         hint = f"{named[0]} is only named here: it needs () to be called"
         raise Unusable(called, "nothing", f"a call of {named[0]}", hint, named[1])
+    if line := find_idle_line(source):
+        hint = "this line keeps nothing: an = is missing, or there is one too many"
+        raise Unusable(called, "nothing", "what the line is there for", hint, line)
     if line := find_always_true(source):
         hint = "what stands behind or is true by itself: write the whole comparison twice"
         raise Unusable(called, "a condition that is always true", "a comparison", hint, line)

@@ -66,6 +66,7 @@ from reader_checks.web import Web, draw_picture
 MAX_REQUESTS = {"concurrent_upload.py": 1000}  # of one call: who sends more never stops
 KEY_IN_ENVIRONMENT = "test-key"
 KEY_NAME = re.compile(r"(?:environ\W+(?:get\W+)?|getenv\W+)(\w*(?:KEY|TOKEN|SECRET)\w*)")
+TEMPLATE = r"\{[a-z_][\w.\[\]'\"()]*(?:[:!][^{}]*)?\}"  # of an f-string that has no f
 SETTINGS = re.compile(
     r"\.(env|ini|cfg|conf|toml|ya?ml|json|key)$|(key|token|secret|config)\w*\.(txt|md)$", re.I
 )
@@ -529,16 +530,17 @@ class Script:
                 line=opened.line,
             )
 
-    def expect_no_bare_method(self) -> None:
-        """Expect that nothing was printed that shows a function instead of its result."""
+    def expect_results_printed(self) -> None:
+        """Expect that what was printed is no function in place of its result, nor a template."""
         shown = re.search(r"<(bound method|built-in|function)\b.*", self.printed)
-        self.expect(
-            not shown,
-            got=f"printed {shown[0] if shown else ''}",
-            expected="what the method returns",
-            hint="a function was named and not called: write () behind it",
-            line=self.find_print(r"<(bound method|built-in|function)\b"),
-        )
+        template = re.search(TEMPLATE, self.printed)
+        hint = "a function was named and not called: write () behind it"
+        if template and template[0] in self.source and not shown:
+            shown = template
+            hint = "the braces are nothing special in this text: write f before its quotes"
+        if shown:
+            where = self.find_print(re.escape(shown[0][:20]))
+            self.fail(f"printed {shown[0]}", "what it stands for", hint, where)
 
     def explain_status(self, usual: str, line: int | None) -> tuple[str, int | None]:
         """Return a hint, and its line, for a script that goes on after an error's status."""

@@ -55,6 +55,19 @@ def find_line(source: str, pattern: str) -> int | None:
     return None
 
 
+def find_lost_json(source: str) -> int | None:
+    """Return the line of a call with json= beside files=, which requests drops."""
+
+    def loses(node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        given = [one.arg for one in node.keywords if isinstance(one.value, (ast.Dict, ast.Name))]
+        passed = [one.arg for one in node.keywords if getattr(one.value, "id", "") == one.arg]
+        return {"files", "json"} <= {*given} and "json" not in passed
+
+    return find_node(source, loses)
+
+
 def find_uncalled(source: str, method: str) -> int | None:
     """Return the line where a method is named without () behind it."""
     tree = walk(source)
@@ -143,6 +156,17 @@ def find_uncalled_line(source: str) -> tuple[str, int] | None:
         if isinstance(value, ast.Attribute) and value.attr in METHODS | functions:
             return value.attr, value.lineno
     return None
+
+
+@functools.lru_cache(maxsize=8)
+def find_idle_line(source: str) -> int | None:
+    """Return a line that compares or computes something, and keeps nothing of it."""
+    lines = [
+        node.lineno
+        for node in walk(source)
+        if isinstance(node, ast.Expr) and isinstance(node.value, (ast.Compare, ast.BinOp))
+    ]
+    return min(lines, default=None)
 
 
 @functools.lru_cache(maxsize=8)
