@@ -327,12 +327,15 @@ def test_downloads_in_chunks(script: Script) -> None:
     with Patch() as patch:
         patch.setattr(requests.Response, "iter_content", note)
         expect_success(script, download(script, Reply(draw_picture(), headers=JPEG)))
+    single = script.search(r"chunk_size *= *1\b|iter_content\(1\)")
     script.expect(
         1 not in sizes,
         got="chunks of 1 byte",
         expected=f"chunks of {CHUNK_BYTES:,} bytes",
-        hint="iter_content() takes single bytes unless you give it a chunk_size",
-        line=find_request(script),
+        hint="one byte at a time takes for ever: a chunk has a few thousand, such as 8192"
+        if single
+        else "iter_content() takes single bytes unless you give it a chunk_size",
+        line=single or script.search(r"iter_content\(") or find_request(script),
     )
     large = Reply(BODY + bytes(range(256)) * (LARGE_BYTES // 256), headers=JPEG)
     with script.measure_memory() as memory:
@@ -344,7 +347,9 @@ def test_downloads_in_chunks(script: Script) -> None:
         hint="all of the file was held in memory: take it in pieces, with iter_content()"
         if script.sent[-1].stream
         else "all of the file was read before the first chunk: ask for it with stream=True",
-        line=find_writing(script) if script.sent[-1].stream else find_request(script),
+        line=(script.search(r"\.content\b") or find_writing(script))
+        if script.sent[-1].stream
+        else find_request(script),
     )
 
 

@@ -511,11 +511,15 @@ class Script:
         """Expect a timeout, for connecting and for reading, of each request so far."""
         for sent in self.sent:
             limits = sent.timeout if isinstance(sent.timeout, tuple) else [sent.timeout]
+            hint = "a server that never answers would hold the script for ever: set timeout="
+            if len(limits) == 2 and {*limits} != {None}:
+                kind = "connecting" if limits[0] is None else "the answer"
+                hint = f"None is no limit, here for {kind}: give both a number of seconds"
             self.expect(
                 None not in limits,
                 got=f"timeout={sent.timeout}",
                 expected="timeout= with a number of seconds, or two: connect and read",
-                hint="a server that never answers would hold the script for ever: set timeout=",
+                hint=hint,
                 line=sent.line,
             )
 
