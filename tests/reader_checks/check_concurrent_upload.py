@@ -516,11 +516,20 @@ def answer_late(
 
 def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> None:
     """Expect a line for each file, and in it no other file's status."""
-    hint = "nobody knows which file this is about: put its name beside the result"
+    hint, where = "nobody knows which file this is about: put its name beside the result", None
     if "<Future at" in str(batch):
         hint = "a future is no result yet: ask it with result()"
     elif "submit" in script.source and not script.search(r"\.result\("):
         hint = "no future was asked for its result: print what result() gives"
+    elif (
+        len(batch.lines) < len(status)
+        and (started := script.search(r"\bThread\("))
+        and not script.search(r"\.join\(")
+    ):
+        where, hint = (
+            started,
+            "nothing waits for the threads: join() each before you read the results",
+        )
     named = [name for name in status if batch.about(name)]
     early = script.search(r"^\s+break\b")
     if len(named) == 1 < len(batch.about(named[0])):
@@ -534,7 +543,7 @@ def expect_right_lines(script: Script, batch: Batch, status: dict[str, int]) -> 
             got=str(batch),
             expected=f"a line that names {name}",
             hint=hint,
-            line=script.find_print(r"\S") or find_result(script),
+            line=where or script.find_print(r"\S") or find_result(script),
         )
         for line in lines:
             numbers = {int(number) for number in re.findall(r"(?<![\d.])\d{3}(?![\d.]*\d)", line)}

@@ -18,6 +18,7 @@ import requests
 from reader_checks.claims import expect_no_claim, find_catching
 from reader_checks.hints import describe_error, shorten
 from reader_checks.script import Mistake, Run, Script, Unusable, chapter, exercise
+from reader_checks.source import find_none_at_the_end
 from reader_checks.web import Received, Reply, answer_as_httpbin
 
 MEGABYTE = 1_000_000
@@ -122,6 +123,14 @@ def show_percents(percents: list[float]) -> str:
 
 def upload(script: Script, may_fail: bool = False) -> Run:
     """Let the script send a file: when it is run, alone or with a name, or by its own function."""
+    if endless := find_none_at_the_end(script.source):
+        raise Unusable(
+            f"python {script.name}",
+            "a loop without an end",
+            "an end where read() gives no more bytes",
+            "read() never gives None: at the end it gives b'', so ask if not chunk",
+            endless,
+        )
     path = script.make_file("video.bin")
     run = script.run_with_files(path.name)
     called = script.called

@@ -55,6 +55,38 @@ def find_line(source: str, pattern: str) -> int | None:
     return None
 
 
+def find_none_at_the_end(source: str) -> int | None:
+    """Return the line of a loop that waits until read() gives None, which it never does."""
+    names = {
+        target.id
+        for node in walk(source)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+        and ast.unparse(node.value).endswith(")")
+        and ".read(" in ast.unparse(node.value)
+    }
+    stored = [
+        node.id
+        for node in walk(source)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+
+    def waits(node: ast.AST) -> bool:
+        if not isinstance(node, ast.While):
+            return False
+        return any(
+            isinstance(one, ast.If)
+            and isinstance(one.body[0], (ast.Break, ast.Return))
+            and re.fullmatch(r"(\w+) (is|==) None", said := ast.unparse(one.test))
+            and said.split()[0] in names
+            and stored.count(said.split()[0]) == 1
+            for one in node.body
+        )
+
+    return find_node(source, waits)
+
+
 def find_lost_json(source: str) -> int | None:
     """Return the line of a call with json= beside files=, which requests drops."""
 
