@@ -65,13 +65,22 @@ class Batch(NamedTuple):
 
     def about(self, name: str) -> list[str]:
         """Return what the lines that name this file say, under the last heading."""
+        pattern = compile_names(frozenset([name, *self.names]))
         named, heading = [], ""
         for line in self.lines:
-            if find_name(name, line):
+            found = {*pattern.findall(line)}
+            if name in found:
                 named.append(f"{heading} {line}")
-            elif not any(find_name(other, line) for other in self.names):
+            elif not found:
                 heading = line if line.rstrip().endswith(":") else ""
         return [re.sub(rf"\S*{re.escape(name)}", "", line) for line in named]
+
+
+@functools.lru_cache(maxsize=64)
+def compile_names(names: frozenset[str]) -> re.Pattern[str]:
+    """Return a pattern that finds these names, the longest first."""
+    words = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w.-])({words})(?!\w)")
 
 
 def find_name(name: str, line: str) -> bool:
