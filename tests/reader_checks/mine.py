@@ -327,6 +327,7 @@ class Checks:
             path.name
             for path in self.folder.iterdir()
             if path.is_file() and path.name not in SCRIPTS and not path.name.startswith("test_")
+            if path.suffix not in (".png", ".jpg", ".gif", ".webp")  # of samples/
         ]
         close = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
         close += [path.parent.name + "/" + name for path in self.folder.glob(f"*/{name}")]
