@@ -380,6 +380,7 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     """Refuse a file that is too large, and ask for its size before you read it."""
     line = script.search(r"getsize|st_size|(?i:max\w*(size|bytes|mb))")
     script.make_file("photo.jpg", draw_large_jpeg(PHOTO_BYTES))
+    script.web.answer = lambda request: answer_as_httpbin(request, echoes=False)
     result = upload(script, "photo.jpg")
     script.expect(
         script.web.received,

@@ -165,8 +165,11 @@ def answer_ocr(text: str = RECEIPT_TEXT, **changes: Any) -> Reply:
     return answer_as_json(reply | changes)
 
 
-def answer_as_httpbin(request: Received) -> Reply:
-    """Return what httpbin says, or OCR.space where the path is its."""
+def answer_as_httpbin(request: Received, echoes: bool = True) -> Reply:
+    """Return what httpbin says, or OCR.space where the path is its.
+
+    Without `echoes` it leaves out what the files hold, which is long.
+    """
     path = urlsplit(request.path).path
     if path.startswith("/parse/"):
         return answer_ocr()
@@ -188,7 +191,9 @@ def answer_as_httpbin(request: Received) -> Reply:
         {
             "args": {},
             "data": "" if request.form and not request.parts else data,
-            "files": {part.field: show_content(part.content) for part in request.files},
+            "files": {
+                part.field: show_content(part.content if echoes else b"") for part in request.files
+            },
             "form": request.form,
             "headers": request.headers,
             "json": sent_json,
