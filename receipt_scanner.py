@@ -1084,11 +1084,11 @@ def explain(error: Exception, arguments: list[str]) -> str:
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # that text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
-    if text != CANT_CONNECT:
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    script = Path(__file__)
-    words = [str(script.parent / "tests" / "offline.py"), script.name, *arguments]
+    words = [str(launcher), Path(__file__).name, *arguments]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
