@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCRIPTS, STOPPABLE_PYTHON, check_error, run_main
+from conftest import NOWHERE, ROOT, SCRIPTS, STOPPABLE_PYTHON, check_error, run_main
 from offline import PracticeServer
 
 RunDocumented = Callable[[str], str]
@@ -53,6 +53,15 @@ def test_a_script_without_its_samples_names_what_is_missing(
     main = runpy.run_path(str(shutil.copy(ROOT / script, tmp_path)))["main"]
     assert "No such file" in check_error(main, capsys)
     assert [path.name for path in tmp_path.iterdir()] == [script], "it left something beside itself"
+
+
+def test_a_script_without_its_launcher_offers_no_command_that_needs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(shutil.copy(ROOT / "basic_upload.py", tmp_path)))["main"]
+    error = check_error(main, capsys, ROOT / "README.md", "--url", NOWHERE)
+    assert "can't connect" in error
+    assert "offline.py" not in error
 
 
 @pytest.mark.slow
