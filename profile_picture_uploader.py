@@ -276,7 +276,7 @@ RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
 MAX_WEBP = 20_000_000  # pixels; here all are held at once, in 400 MB
 MAX_RICH_WEBP = 12_500_000  # transparent or lossless
-MAX_WHOLE_JPEG = 25_000_000  # progressive or optimized
+MAX_WHOLE_JPEG = 24_000_000  # progressive or optimized
 END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
 SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}
 
