@@ -252,6 +252,9 @@ def explain_loss(script: Script, said: str, line: int | None) -> tuple[str, int 
         return "the file was closed before the worker sent it: open it inside of the worker", where
     if "can't decode" in said:
         return TEXT_MODE, script.search(r"\bopen\(")
+    if "'_thread._local' object has no attribute" in said:
+        hint = "what is set on a threading.local() is this thread's only: set it in the worker"
+        return hint, script.search(r"^\w+\.\w+ *=[^=]") or script.search(r"\blocal\(\)")
     for opened in script.opened:
         if "w" in opened.mode and re.search(r"\bread(able)?\b", said):
             hint = f"{opened.mode!r} empties the file when it opens it: 'rb' opens it to read"

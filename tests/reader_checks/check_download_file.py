@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import re
 from collections.abc import Callable
 from typing import Any
@@ -205,6 +206,22 @@ def test_saves_what_came_byte_for_byte(script: Script) -> None:
         hint="the new file was added to the old one: 'ab' appends, 'wb' starts anew",
         line=find_writing(script),
     )
+    packed = gzip.compress(BODY)
+    download(script, lambda request: pack(request, packed))
+    script.expect(
+        read(script) != packed,
+        got=f"{NAME} packed, as a server may send it: Content-Encoding: gzip",
+        expected=f"{NAME} with the {len(BODY):,} bytes that were packed",
+        hint="response.raw gives out what travelled, packed by gzip: iter_content() unpacks it",
+        line=script.search(r"\.raw\b") or find_writing(script),
+    )
+
+
+def pack(request: Received, packed: bytes) -> Reply:
+    """Answer with a body in gzip where requests says, as it does, that it can undo that."""
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return Reply(BODY, headers=JPEG)
+    return Reply(packed, headers=JPEG | {"Content-Encoding": "gzip"})
 
 
 @chapter

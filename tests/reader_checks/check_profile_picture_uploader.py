@@ -43,6 +43,8 @@ LARGE_BYTES = 60 * 1024 * 1024  # over any cap for a profile picture
 PHOTO_BYTES = 900_000  # as a phone makes them, and under any cap
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 ABOUT_SIZE = re.compile(r"size|large|big|bytes|\bmb\b", re.IGNORECASE)
+MIB = 1024 * 1024
+WIDE_RANGE = r"\[[^\]]*[^\w\\\[]-[A-Z_]"  # [.-_] holds what lies between, ; ? and @ among it
 WEB_PAGE = b"<!DOCTYPE html><html><body>not a picture</body></html>"
 WAV = b"RIFF\x2c\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" + bytes(28)
 
@@ -410,6 +412,24 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
         hint="the size was asked when all was in memory: ask the file system first",
         line=next((opened.line for opened in script.opened), None),
     )
+    floored = script.search(r"size.*// *\(?(1024|1000|1_000|10\*\*|MB|MIB)")
+    if floored:
+        were_sent = [is_sent(script, size) for size in (6 * MIB - 1, 6 * MIB + 1)]
+        script.expect(
+            were_sent != [True, False],
+            got="6 MB less a byte were let in, 6 MB and a byte were not",
+            expected="a refusal of each byte over 5 MB",
+            hint="// makes 5 of 5.9 MB: compare the bytes with 5 * 1024 * 1024",
+            line=floored,
+        )
+
+
+def is_sent(script: Script, size: int) -> bool:
+    """Tell whether a picture of so many bytes is sent."""
+    script.web.received.clear()
+    os.truncate(script.make_file("photo.jpg", draw_picture()), size)
+    upload(script, "photo.jpg")
+    return bool(script.web.received)
 
 
 @chapter
@@ -466,6 +486,18 @@ def test_sends_a_name_without_its_folders(script: Script) -> None:
             expected="a file name such as 'me.jpg'",
             hint="the folders were sent too, and ../ leads out of the server's: keep the last part",
             line=script.sent[0].line,
+        )
+    if wide := script.search(WIDE_RANGE):
+        script.web.received.clear()
+        script.make_file("me;you & I.jpg")
+        upload(script, "me;you & I.jpg")
+        names = [str(part.filename) for part in files_sent(script)]
+        script.expect(
+            not any(";" in name and "&" not in name for name in names),
+            got=f"the file name {names[0]!r}" if names else "",
+            expected="a name without ; like the one without &",
+            hint="a - between two characters in [] means all from one to the other: put it last",
+            line=wide,
         )
 
 

@@ -25,6 +25,7 @@ MEGABYTE = 1_000_000
 TEXT = b"0123456789abcde\n" * 6_251  # 100,016 bytes, the same in text mode
 CHUNK_BYTES = 7_000  # the last chunk of TEXT is shorter
 MOST_OF_CHUNKS = 105  # percent, where each chunk counts as a whole one
+TEXT_AT_THE_END = r"""\biter\(.*\bread\b.*, *(""|'')\)|\bwhile\b.*!= *(""|'')"""
 DRAWS_BY_CLOCK = r"tqdm|rich|alive|progressbar|Thread|time\b"
 
 
@@ -123,12 +124,16 @@ def show_percents(percents: list[float]) -> str:
 
 def upload(script: Script, may_fail: bool = False) -> Run:
     """Let the script send a file: when it is run, alone or with a name, or by its own function."""
-    if endless := find_none_at_the_end(script.source):
+    hint = "read() never gives None: at the end it gives b'', so ask if not chunk"
+    endless = find_none_at_the_end(script.source)
+    if script.search(r"[\"']rb[\"']") and (text := script.search(TEXT_AT_THE_END)):
+        hint, endless = "a file opened with 'rb' ends with b'', which is never equal to ''", text
+    if endless:
         raise Unusable(
             f"python {script.name}",
             "a loop without an end",
             "an end where read() gives no more bytes",
-            "read() never gives None: at the end it gives b'', so ask if not chunk",
+            hint,
             endless,
         )
     path = script.make_file("video.bin")
