@@ -26,9 +26,9 @@ from typing import Any
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
 
 
 def upload_file(
@@ -44,11 +44,11 @@ def upload_file(
     """Send a file, and `metadata` as form fields, as multipart/form-data (RFC 7578).
 
     `files=` takes the whole file into memory; streaming_upload.py is for large ones.
-    `headers` are for an API's token. Redirected to another host, requests drops
-    Authorization but takes other headers along, and asks ~/.netrc for that host.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
+    replace it; to another host it drops Authorization, but takes other headers along.
 
-    Raises OSError, ValueError for a line break in the media type, requests.HTTPError
-    for an answer that is no 2xx, else requests.RequestException.
+    Raises OSError for the file, ValueError for a line break in the media type,
+    requests.HTTPError for an answer that is no 2xx, else requests.RequestException.
     """
     path = Path(path)
     media_type = media_type or find_media_type(path)
@@ -61,9 +61,9 @@ def upload_file(
             files={field: (path.name, handle, media_type)},
             data=metadata,
             headers={**(headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,
+            auth=send_in_blocks,  # no login: it may change the request
             timeout=allow_for_slow_line(timeout, size),
-            stream=True,  # the answer is read when its status is known
+            stream=True,  # read no more of the answer than we need
         )
     check_answer(response)
     return response
@@ -75,19 +75,19 @@ def find_media_type(path: Path) -> str:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return the connect and read limits; while we read, the system may still send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -95,13 +95,13 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
-    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
+    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
-    says = read_message(response) if is_sent else "a redirect lost the file"
+    message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {says}".split())
+    words = " ".join(f"{status} {reason} {message}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
@@ -111,14 +111,15 @@ def read_message(response: requests.Response) -> str:
     """Return what a text says, but no HTML, and no token of ours."""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for word in " ".join(map(str, response.request.headers.values())).split():
-            if len(word) >= 8:  # a token; not "Bearer", nor "1"
-                text = text.replace(word, "***")
+        for name, value in response.request.headers.items():
+            for word in str(value).split():
+                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                    text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -151,8 +152,8 @@ SIGNATURES = {  # the first bytes, as each format's specification fixes them
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -174,11 +175,12 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
     size = path.stat().st_size
-    if size > 20:  # that fits no line
+    if size > 20:  # too long for a line: its first 4 bytes do
         end = body.rindex(b"\r\n--")  # where the last boundary begins
+        begin = end - size
         left_out = f" [{size - 4:,} bytes] ".encode()
-        body = body[: end - size + 4] + left_out + body[end:]
-    host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends it first
+        body = body[: begin + 4] + left_out + body[end:]
+    host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends this line
     lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
     for name, value in request.headers.items():
         lines.append(f"{name}: {'***' if name == 'Authorization' else value!s}")
@@ -191,7 +193,7 @@ def show_bytes(data: bytes) -> str:
 
 
 def peek_file(path: Path) -> list[str]:
-    """Return what a file's first bytes are, announce, and become in text mode."""
+    """Return a file's first bytes, what they announce, and what text mode makes of them."""
     with open(path, "rb") as handle:
         head = handle.read(PEEK_BYTES)
     kinds = [SIGNATURES[start] for start in SIGNATURES if head.startswith(start)]
@@ -199,18 +201,19 @@ def peek_file(path: Path) -> list[str]:
         f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
         f"It announces {kinds[0] if kinds else 'no type we know; perhaps text'}.",
         f"Opened as utf-8 text: {read_as_text(head, 'utf-8')}",
-        # The encoding of Windows, before Python 3.15.
+        # Text mode's usual encoding on Windows, before Python 3.15.
         f"Opened as cp1252 text: {read_as_text(head, 'cp1252')}",
     ]
 
 
 def read_as_text(data: bytes, encoding: str) -> str:
-    """Say what `open(path, "r", encoding=...)` would make of bytes, and then send."""
+    """Say what would be sent of bytes that `open(path, "r", encoding=...)` read."""
     try:
         text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
         if error.reason == "unexpected end of data" and len(data) == PEEK_BYTES:
-            return read_as_text(data[: error.start], encoding)  # we cut a letter in two
+            # We cut a letter in two: what stands before it tells.
+            return read_as_text(data[: error.start], encoding)
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
     sent = text.encode()  # requests sends text as UTF-8
     if sent == data:
@@ -228,7 +231,7 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
     media_type = response.request.headers["Content-Type"]
     lines = [f"POST {path}: {response.status_code}", f"Content-Type: {media_type!s}"]
     encoded = base64.b64encode(data).decode()
-    with suppress(AttributeError, LookupError, TypeError, ValueError):  # no httpbin
+    with suppress(AttributeError, LookupError, TypeError, ValueError):  # another server
         reply = response.json()
         lines += [f"received {name!r}: {value!r}" for name, value in reply["form"].items()]
         for name, echo in reply["files"].items():
@@ -239,9 +242,9 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

@@ -1,6 +1,6 @@
 """Upload many files at once, with a few workers, and lose no failure.
 
-`executor.map` ends with its first exception; to submit a million files at once takes
+`executor.map` ends with its first exception; a million files submitted at once take
 memory for a million. Here each file gets one result, and few are under way.
 
 Sample run::
@@ -36,12 +36,12 @@ import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
-SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # by chance, on top of each pause
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
+SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at most, at random, on top of each pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
-_thread = threading.local()  # its Session, which is not made to be shared
+_thread = threading.local()  # each has its Session, which is not made to be shared
 
 
 class UploadResult(NamedTuple):
@@ -71,8 +71,8 @@ def upload_files(
     """Yield one result for each of `paths`, as they complete.
 
     At most `max_workers` paths are taken ahead of the results: they may be endless.
-    After Ctrl-C, or when `paths` raises, nothing new starts; what is under way is still
-    yielded, then comes that exception. `headers` are for an API's token.
+    After Ctrl-C while it waits, or when `paths` raises, nothing new starts; what is under
+    way is still yielded, then comes that exception. `headers` are for an API's token.
 
     `executor` is any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
     A worker that dies costs one file; a ProcessPoolExecutor ends the batch then.
@@ -81,28 +81,27 @@ def upload_files(
     stopped = threading.Event()
     with ThreadPoolExecutor(max_workers) as pool:
         submit = (executor or pool).submit
-        sleep = time.sleep if executor else stopped.wait  # an Event can't travel
+        sleep = time.sleep if executor else stopped.wait  # an Event can't be pickled
         try:
             for path in paths:
                 future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
                 in_flight[future] = Path(path)
-                is_full = len(in_flight) == max_workers
-                yield from take_done(in_flight, timeout=None if is_full else 0)
+                if len(in_flight) == max_workers:
+                    yield from take_done(in_flight)
             while in_flight:
                 yield from take_done(in_flight)
-        except BaseException as error:  # Ctrl-C, one of `paths`, or `break`
+        except BaseException as error:  # Ctrl-C, one of `paths`, the caller's break
             stopped.set()  # no pause ends in another try
-            while in_flight and not isinstance(error, GeneratorExit):  # `break`
+            is_heard = not isinstance(error, GeneratorExit)  # nobody is, after break
+            while in_flight and is_heard:
                 with suppress(KeyboardInterrupt):  # pressed again
                     yield from take_done(in_flight)
             raise
 
 
-def take_done(
-    in_flight: dict[Future[UploadResult], Path], timeout: float | None = None
-) -> Iterator[UploadResult]:
-    """Wait for one, at most `timeout` seconds; yield and forget all that is done."""
-    for future in wait(in_flight, timeout, FIRST_COMPLETED).done:
+def take_done(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult]:
+    """Wait until one is done; yield the results, and forget what is done."""
+    for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
         path = in_flight.pop(future)
         error = "cancelled" if future.cancelled() else future.exception()
         if error:  # the worker died, which costs one file and not the batch
@@ -119,11 +118,13 @@ def upload_single_file(
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
 ) -> UploadResult:
-    """Upload one file; whatever its or the network's fault, that comes as a result.
+    """Upload one file; a fault of the file or the network becomes the result's error.
 
-    Over MAX_BYTES it is refused. When the server says «not now», `sleep` waits for the
-    next try; returning True, it ends them. Redirected to another host, requests drops
-    Authorization but takes other headers along, and asks ~/.netrc for that host.
+    Over MAX_BYTES it is refused. When the server says «not now», `sleep` waits, and we
+    try again unless it returns True.
+
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
+    replace it; to another host it drops Authorization, but takes other headers along.
     """
     path = Path(path)
     size, status, error = 0, None, None
@@ -139,9 +140,9 @@ def upload_single_file(
             sleep,
             files={"file": (path.name, data, "application/octet-stream")},
             headers={**(headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,
+            auth=send_in_blocks,  # no login: it may change the request
             timeout=allow_for_slow_line(timeout, size),
-            stream=True,  # the answer is read when its status is known
+            stream=True,  # read no more of the answer than we need
         )
         status = response.status_code
         check_answer(response)
@@ -156,7 +157,7 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
     """POST; when the server says «not now», wait as it asks and a bit, and repeat.
 
     429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a
-    timeout nobody knows. The bit is chance: else all that wait come back together.
+    timeout nobody knows. The bit is random: else all that wait come back together.
     """
     for spread in SPREAD_SECONDS:
         response = post_on_kept_connection(url, **request)
@@ -164,9 +165,11 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
             return response
         pause: float = 1
         with suppress(ValueError, urllib3.exceptions.InvalidHeader):
-            pause = urllib3.Retry().get_retry_after(response.raw) or 1  # or a date
+            pause = urllib3.Retry().get_retry_after(response.raw) or 1  # a date, too
         pause += random.uniform(0, spread)  # noqa: S311
-        if pause > MAX_PAUSE_SECONDS or sleep(pause):
+        if pause > MAX_PAUSE_SECONDS:
+            return response
+        if sleep(pause):  # stopped meanwhile
             return response
     return post_on_kept_connection(url, **request)
 
@@ -178,33 +181,33 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     one died over a file that it had taken, a repeat may store that twice.
     """
     kept = getattr(_thread, "session", None)
-    _thread.session = None
+    _thread.session = None  # put back where the answer is good
     session: requests.Session = kept or requests.Session()
     try:
         response = session.post(url, **request)
-    except requests.ConnectionError:  # a ReadTimeout is none
+    except requests.ConnectionError:  # no ReadTimeout: who knows what arrived
         if kept:
             return post_on_kept_connection(url, **request)  # now a new one
         raise
-    if response.ok:  # after a refusal the next comes over a new one
+    if response.ok:  # after a refusal the next file has a new one
         _thread.session = session
     return response
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return the connect and read limits; while we read, the system may still send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -212,13 +215,13 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
-    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
+    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
-    says = read_message(response) if is_sent else "a redirect lost the file"
+    message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {says}".split())
+    words = " ".join(f"{status} {reason} {message}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
@@ -228,9 +231,10 @@ def read_message(response: requests.Response) -> str:
     """Return what a text says, but no HTML, and no token of ours."""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for word in " ".join(map(str, response.request.headers.values())).split():
-            if len(word) >= 8:  # a token; not "Bearer", nor "1"
-                text = text.replace(word, "***")
+        for name, value in response.request.headers.items():
+            for word in str(value).split():
+                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                    text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
@@ -238,7 +242,7 @@ def read_message(response: requests.Response) -> str:
 def explain(error: OSError | ValueError, size: int) -> str:
     """Return why a file was not uploaded, without the address and its password."""
     text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, requests.HTTPError):  # that text is ours
+    if isinstance(error, requests.HTTPError):  # whose text is ours
         return text
     meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     return BROKEN_SMALL if meaning == BROKEN and size <= SMALL_BYTES else meaning
@@ -247,13 +251,16 @@ def explain(error: OSError | ValueError, size: int) -> str:
 def find_files(names: list[str]) -> Iterator[str]:
     """Yield what names, folders and patterns stand for (Windows expands no *)."""
     for name in names:
-        # What exists is no pattern, even when it is called photo[1].jpg.
-        pattern = f"{glob.escape(name)}/*" if os.path.lexists(name) else name
-        found = sorted(glob.glob(pattern, recursive=True))
-        yield from [path for path in found if not os.path.isdir(path)] or [name]  # noqa: PTH112
+        if Path(name).is_dir():
+            found = glob.glob(f"{glob.escape(name)}/*")
+        elif os.path.lexists(name):  # no pattern, even when it is called photo[1].jpg
+            found = [name]
+        else:
+            found = glob.glob(name, recursive=True)
+        yield from sorted(path for path in found if not Path(path).is_dir()) or [name]
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -267,9 +274,9 @@ BROKEN = "the connection broke - the file may be larger than the server takes"
 BROKEN_SMALL = "the connection broke - the file may have arrived"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+FAILURES = {  # the first that is in the text of an exception; what to say instead
     "header value": "a header can't be sent - look for a line break in the token",
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -287,7 +294,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
 def upload_and_report(names: list[str], url: str, max_workers: int, offline: str) -> int | str:
-    """Upload what was named, print results and a summary; return the exit code."""
+    """Upload what was named, print results and a summary; return what sys.exit takes."""
     files: list[str] = []
     results: list[UploadResult] = []
     code: int | str = 130  # of Ctrl-C
@@ -299,10 +306,10 @@ def upload_and_report(names: list[str], url: str, max_workers: int, offline: str
             print(result)
             if sys.stderr and sys.stderr.isatty():
                 print(f"{len(results)} of {len(files)}", end="\r", file=sys.stderr)
-        code = int(not all(result.ok for result in results))
+        code = 1 if any(not result.ok for result in results) else 0
     sent = [result.bytes for result in results if result.ok]
     counts = f"{len(sent)} sent, {len(results) - len(sent)} failed"
-    left = f", {len(files) - len(results)} not sent" if code == 130 else ""
+    left = f", {len(files) - len(results)} without a result" if code == 130 else ""
     print(f"{counts}{left}: {sum(sent):,} bytes in {time.monotonic() - started:.2f} s")
     if code == 1 and any(result.error == CANT_CONNECT for result in results):
         python = "uv run" if "UV" in os.environ else "python"

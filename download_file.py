@@ -61,16 +61,17 @@ def download_file(
     """Save `url` as `output_path` and return that path: the file is whole, or untouched.
 
     `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where
-    the server doesn't tell. `headers` are for an API's token. Redirected to another host,
-    requests drops Authorization but takes other headers along, and asks ~/.netrc for
-    that host.
+    the server doesn't tell.
+
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
+    replace it; to another host it drops Authorization, but takes other headers along.
 
     Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, requests.HTTPError
-    for any status but 200, else requests.RequestException, OSError from the disk.
+    for any status but 200 (206 for a rest), else requests.RequestException, OSError.
 
-    Gaps: a body without length or chunks, and a compressed one (it asks for none) without
-    a length, may be cut off unnoticed; `kill -9` leaves a hidden part, and so does SIGTERM
-    where it isn't made an exception, as it is at the end of this file.
+    Gaps: a body that is sent without length or chunks, or packed without a length, may be
+    cut off unnoticed. `kill -9` leaves a hidden part; so does SIGTERM, unless it is made
+    an exception, as at the end of this file.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():
@@ -105,7 +106,8 @@ def save_resumably(
     part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_version(response)
     is_rest = response.status_code == 206
-    chunks = itertools.chain([next(chunks)], chunks)  # a page costs no part
+    # Now the first bytes are checked: for a web page the part isn't given up.
+    chunks = itertools.chain([next(chunks)], chunks)
     try:
         with open(part, "ab" if is_rest else "wb") as file:
             if not is_rest:  # the address may hold a password
@@ -139,7 +141,7 @@ def request_file(
     response = requests.get(
         url,
         headers={**(headers or {}), **OUR_HEADERS, **rest},
-        auth=leave_netrc_alone,
+        auth=leave_netrc_alone,  # no login: it may change the request
         timeout=timeout,
         stream=True,
     )
@@ -156,7 +158,7 @@ def request_file(
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
@@ -176,9 +178,10 @@ def read_message(response: requests.Response) -> str:
     """Return what a text says, but no HTML, and no token of ours."""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for word in " ".join(map(str, response.request.headers.values())).split():
-            if len(word) >= 8:  # a token; not "Bearer", nor "1"
-                text = text.replace(word, "***")
+        for name, value in response.request.headers.items():
+            for word in str(value).split():
+                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                    text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
@@ -194,7 +197,7 @@ def check_type(response: requests.Response, target: Path, expected_prefix: str) 
         raise ContentTypeMismatch(f"packed as {coding!r} - curl --compressed may unpack it")
     names = (urlsplit(response.url).path.lower(), target.name.lower())
     if "gzip" in media_type or any(name.endswith(GZIP_SUFFIXES) for name in names):
-        response.raw.headers.pop("Content-Encoding", None)  # the file's own: it stays
+        response.raw.headers.pop("Content-Encoding", None)  # the file itself is gzip: it stays so
 
 
 def read_chunks(
@@ -252,7 +255,7 @@ def find_version(response: requests.Response) -> str:
 
 
 def choose_name(url: str) -> str:
-    """Return a free and harmless name for the last part of an address."""
+    """Return a free and harmless name, by the last part of an address."""
     name = unquote(re.split("[?#]", url)[0].rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].strip(".-") or "download"
     stem, dot, suffix = name.partition(".")
@@ -262,7 +265,7 @@ def choose_name(url: str) -> str:
     return name
 
 
-# None takes out what a caller gives. The size of a packed body can't be checked.
+# Nothing packed: its size can't be checked. None takes out what a caller gives.
 OUR_HEADERS: dict[str, Any] = {"Accept-Encoding": "identity", "Range": None, "If-Range": None}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint; curl waits for the answer after it, Python doesn't",
@@ -276,7 +279,7 @@ LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture
     rb"\Z": "empty",
-    rb"(?is)<(svg|!doctype svg|(\?xml|!--).*<svg)": "",
+    rb"(?is)<(svg|!doctype svg|(\?xml|!--).*<(!doctype )?svg)": "",
     rb"(?i)<(!doctype html|html|head|body|script)": PAGE,
     rb"%PDF-": "a PDF document",
     rb"PK\x03\x04": "a ZIP archive",
@@ -288,8 +291,8 @@ KINDS = {  # how a body may begin, and what it is then; "" may be a picture
 REFUSALS = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
 CANT_CONNECT = "can't connect"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
@@ -322,9 +325,9 @@ class ProgressLine:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
@@ -342,7 +345,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("url", nargs="?", help="default: a JPEG of httpbin.org")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: a new name")
-    parser.add_argument("--expect", default="image/", metavar="TYPE", help="or its beginning")
+    parser.add_argument(
+        "--expect", default="image/", metavar="TYPE", help="media type, or its beginning"
+    )
     parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse what is larger")
     parser.add_argument("--resume", action="store_true", help="go on where it broke off")
     args = parser.parse_args(argv)

@@ -31,9 +31,9 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
 PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
@@ -57,8 +57,8 @@ class ProfilePictureUploader:
 
     `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may have
     200 megapixels. `keep_original` sends the bytes as they are, GPS position and all.
-    `headers` are for an API's token. Redirected to another host, requests drops
-    Authorization but takes other headers along, and asks ~/.netrc for that host.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
+    replace it; to another host it drops Authorization, but takes other headers along.
     """
 
     url: str = UPLOAD_URL
@@ -83,9 +83,9 @@ class ProfilePictureUploader:
             files={"file": (filename, content, media_type)},
             data={**metadata, "user_id": user_id},
             headers={**(self.headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,
+            auth=send_in_blocks,  # no login: it may change the request
             timeout=allow_for_slow_line(self.timeout, len(content)),
-            stream=True,  # the answer is read when its status is known
+            stream=True,  # read no more of the answer than we need
         )
         check_answer(response)
         return response
@@ -101,12 +101,12 @@ class ProfilePictureUploader:
     def validate(self, path: PictureFile) -> str:
         """Return the media type that the bytes show; raises InvalidPicture.
 
-        A gap: a JPEG cut off and closed again passes, for the decoder paints the rest grey.
+        A gap: half a JPEG with an end marker behind passes, its rest decoded as grey.
         """
         return self.prepare(path).media_type
 
     def _clean(self, data: bytes, media_type: str) -> tuple[bytes, list[str]]:
-        """Return the first frame alone, upright, encoded as it was; and what changed."""
+        """Return the first frame alone, upright, encoded much as it was; and what changed."""
         cap = self.max_pixels
         kind = media_type.removeprefix("image/")
         clean = io.BytesIO()
@@ -119,15 +119,15 @@ class ProfilePictureUploader:
             elif "progressive" in picture.info:
                 cap = min(cap, MAX_WHOLE_JPEG)
             if picture.width * picture.height > cap:
-                raise Image.DecompressionBombError  # as Pillow from 179 million on
+                raise Image.DecompressionBombError  # Pillow's own, from 179 million on
             picture.load()  # verify() lets half a JPEG pass
             if self.keep_original:
                 return data, ["original bytes kept"]
             changes = list_changes(picture, data)
+            picture = ImageOps.exif_transpose(picture)
             profile = picture.info.get("icc_profile")
             for key in picture.info.keys() - {"transparency"}:
-                del picture.info[key]  # a comment, a position, a script
-            picture = ImageOps.exif_transpose(picture)
+                del picture.info[key]  # comments, a position, scripts
             picture.save(clean, kind, icc_profile=profile, **options)
         except Image.DecompressionBombError as error:
             raise InvalidPicture(f"over {cap:,} pixels") from error
@@ -142,6 +142,7 @@ def read_file(path: PictureFile, max_bytes: int) -> tuple[bytes, str]:
         if not isinstance(path, str | os.PathLike):
             path.seek(0)  # `validate` may have read it
             data = path.read(max_bytes + 1)
+            # Of a web app's file `name` is the form field.
             name = getattr(path, "filename", None) or getattr(path, "name", "")
         elif Path(path).exists() and not Path(path).is_file():
             raise OSError("not a file")  # a named pipe, opened, would wait for ever
@@ -158,7 +159,7 @@ def read_file(path: PictureFile, max_bytes: int) -> tuple[bytes, str]:
 
 def detect_media_type(data: bytes) -> str:
     """Return the media type that the magic bytes announce; only four are accepted."""
-    if data.startswith(b"\xff\xd8\xff"):  # ISO/IEC 10918-1: start, next marker
+    if data.startswith(b"\xff\xd8\xff"):  # ISO/IEC 10918-1: SOI, next marker
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):  # W3C PNG, 5.2: \r\n betrays text mode
         return "image/png"
@@ -172,12 +173,12 @@ def detect_media_type(data: bytes) -> str:
 
 
 def list_changes(picture: Image.Image, data: bytes) -> list[str]:
-    """Return what a clean copy will lack, in words."""
+    """Return in words how a clean copy will differ."""
     exif = picture.getexif()
     is_animated = getattr(picture, "is_animated", False)
     is_mpo = picture.format == "MPO"  # a phone's JPEG with a second one behind it
     colours = {name: picture.info.get(name, SRGB[name]) for name in SRGB}  # a PNG's
-    webp_size = 8 + int.from_bytes(data[4:8], "little")  # RIFF begins with it
+    webp_size = 8 + int.from_bytes(data[4:8], "little")  # of a RIFF, where it stands
     has_end = len(data) == webp_size or data.endswith(END_MARKS)
     facts = {
         "removed GPS position": exif.get_ifd(ExifTags.IFD.GPSInfo),
@@ -190,26 +191,29 @@ def list_changes(picture: Image.Image, data: bytes) -> list[str]:
 
 
 def find_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
-    """Return how to save a picture as it was made; by our own rule many JPEGs grow."""
+    """Return how to save a picture as it was made; at one fixed quality many grow."""
     if not isinstance(picture, JpegImageFile):
         is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # a WebP's first frame
         return {"lossless": is_lossless, "exact": True, "quality": 90}
     tables = [table for _, table in sorted(picture.quantization.items())]
-    sampling = max(get_sampling(picture), 0)  # 4:4:4 for what Pillow can't write
+    # 0, 1, 2 are 4:4:4, 4:2:2, 4:2:0; -1 is another, which Pillow can't write.
+    sampling = max(get_sampling(picture), 0)
     if picture.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
         # Rows become columns, in a table's 8x8 values, too.
         tables = [[value for x in range(8) for value in table[x::8]] for table in tables]
-        sampling = 2 if sampling == 2 else 0  # 4:2:2 would be halved the other way
-    fits_buffer = len(data) <= picture.width * picture.height <= MAX_WHOLE_JPEG
-    options = {"qtables": tables, "subsampling": sampling, "optimize": fits_buffer}
-    return options | {"progressive": fits_buffer and "progressive" in picture.info}
+        sampling = 2 if sampling == 2 else 0  # 4:2:2 would be 4:4:0 when turned
+    # To optimize, Pillow holds all in a buffer of a byte for each pixel.
+    is_whole = len(data) <= picture.width * picture.height <= MAX_WHOLE_JPEG
+    options = {"qtables": tables, "subsampling": sampling, "optimize": is_whole}
+    return options | {"progressive": is_whole and "progressive" in picture.info}
 
 
 def safe_filename(name: str, media_type: str) -> str:
     """Return a name that is safe on every system: one dot, NFC, at most 255 bytes."""
     stem = PureWindowsPath(name).stem  # knows both slashes
-    seen = [letter for letter in stem if unicodedata.category(letter)[0] != "C"]
-    stem = unicodedata.normalize("NFC", re.sub(r"\s", " ", "".join(seen)))
+    # C: control, format (as bidirectional ones), surrogate, private, unassigned.
+    visible = [letter for letter in stem if unicodedata.category(letter)[0] != "C"]
+    stem = unicodedata.normalize("NFC", re.sub(r"\s", " ", "".join(visible)))
     stem = re.sub(r'[.<>:"|?*]', "_", stem).lstrip("-~ ")
     room = MAX_NAME_BYTES - len(EXTENSIONS[media_type])
     stem = stem.encode()[:room].decode(errors="ignore").rstrip() or "picture"
@@ -219,19 +223,19 @@ def safe_filename(name: str, media_type: str) -> str:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return the connect and read limits; while we read, the system may still send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -239,13 +243,13 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
-    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
+    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
-    says = read_message(response) if is_sent else "a redirect lost the file"
+    message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {says}".split())
+    words = " ".join(f"{status} {reason} {message}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
@@ -255,14 +259,15 @@ def read_message(response: requests.Response) -> str:
     """Return what a text says, but no HTML, and no token of ours."""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for word in " ".join(map(str, response.request.headers.values())).split():
-            if len(word) >= 8:  # a token; not "Bearer", nor "1"
-                text = text.replace(word, "***")
+        for name, value in response.request.headers.items():
+            for word in str(value).split():
+                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                    text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # requests' own names the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -274,7 +279,8 @@ ADVICE = {  # by status, or by its first digit
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-MAX_WEBP = 20_000_000  # pixels; here all are held at once, in 400 MB
+# Pixels of what is held at once, in up to 400 MB:
+MAX_WEBP = 20_000_000
 MAX_RICH_WEBP = 12_500_000  # transparent or lossless
 MAX_WHOLE_JPEG = 24_000_000  # progressive or optimized
 END_MARKS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\0;")  # of a JPEG, PNG, GIF
@@ -286,8 +292,8 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -301,9 +307,9 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

@@ -26,11 +26,11 @@ from pathlib import Path
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each chunk sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect, or send a chunk; to wait for the answer
 CHUNK_BYTES = 8192
-LARGEST_CHUNK_BYTES = 256 * 1024  # goes out in 10 s on a slow line, too
+LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s on a slow line, half of the limit
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
 Progress = Callable[[int, int], object] | None
 
 
@@ -44,7 +44,8 @@ class ProgressFileReader:
     `files=` holds the whole file in memory; a generator has no length to announce (RFC
     9110, 8.6), and is empty when a redirect (307) asks for the file again.
     `on_progress(bytes_sent, total_bytes)` follows each chunk; without it, progress is
-    printed. Raises FileChanged before more or fewer bytes go out than announced.
+    printed. A chunk has at most 256 KB. Raises FileChanged when the file shrinks or
+    grows; more than was announced never goes out.
     """
 
     content_type = "application/octet-stream"
@@ -57,10 +58,10 @@ class ProgressFileReader:
         self.path = Path(path)
         self.chunk_size = min(chunk_size, LARGEST_CHUNK_BYTES)
         self.on_progress = on_progress or self.print_progress
-        with open(path, "rb") as file:  # who can't open it learns it before HTTP
+        with open(path, "rb") as file:  # what can't be opened fails here, before any HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
-        self.bytes_left = 0  # counts down while the file is sent
-        self.percent = 0  # that was told
+        self.bytes_left = 0  # set when the sending begins
+        self.percent = 0  # that was last seen
 
     def __len__(self) -> int:
         return self.total_bytes
@@ -78,7 +79,8 @@ class ProgressFileReader:
 
     def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
         """Print to stderr: in place on a terminal, else a line for every 10 %."""
-        last, self.percent = self.percent, 100 * bytes_sent // total_bytes
+        last = self.percent
+        self.percent = 100 * bytes_sent // total_bytes
         if self.percent == last or sys.stderr is None:  # None: pythonw, or 2>&-
             return
         on_terminal = sys.stderr.isatty()
@@ -107,7 +109,7 @@ class MultipartFileReader(ProgressFileReader):
         media_type = media_type or "application/octet-stream"
         if "\r" in media_type or "\n" in media_type:  # it would forge a header
             raise ValueError("a media type has no line breaks")
-        # requests builds the body of an empty file; ours goes before the last boundary.
+        # requests builds the form of an empty file; ours goes before the last boundary.
         files = {field: (self.path.name, b"", media_type)}
         request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
         assert isinstance(request.body, bytes)
@@ -137,27 +139,27 @@ def stream_upload(
 ) -> requests.Response:
     """Send a file in chunks, as it is or as a form; return the unread response.
 
-    `headers` are for an API's token. A presigned address (S3) wants method="PUT", no
-    token, and to be signed for application/octet-stream or for no type: it stays ours.
-    Redirected to another host, requests drops Authorization but takes other headers
-    along, and asks ~/.netrc for that host.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
+    replace it; to another host it drops Authorization, but takes other headers along.
+    A presigned address (S3) wants method="PUT" and no token; sign it for
+    application/octet-stream, which we always send, or for no type.
 
     Raises OSError, FileChanged, requests.HTTPError for no 2xx or one that came before
     the file had gone, else requests.RequestException.
     """
-    reader = MultipartFileReader if multipart else ProgressFileReader
-    body = reader(path, chunk_size, on_progress)
+    reader_class = MultipartFileReader if multipart else ProgressFileReader
+    body = reader_class(path, chunk_size, on_progress)
     response = requests.request(
         method,
         url,
         data=body,
         headers={**(headers or {}), "Content-Type": body.content_type},
-        auth=leave_netrc_alone,
+        auth=leave_netrc_alone,  # no login: it may change the request
         timeout=allow_for_slow_line(timeout, len(body)),
         stream=True,  # a server like httpbin echoes all that it got
     )
     check_answer(response)
-    if body.bytes_left:  # urllib3 takes an early answer for the answer
+    if body.bytes_left:  # urllib3 lets a server answer before it has the file
         response.close()
         taken = body.total_bytes - body.bytes_left
         text = f"answered {response.status_code} after {taken:,} of {body.total_bytes:,} bytes"
@@ -167,12 +169,12 @@ def stream_upload(
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send no password from ~/.netrc, which would replace our token; for `auth=`."""
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return the connect and read limits; while we read, the system may still send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -180,13 +182,13 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
     status = response.status_code
-    is_sent = "Content-Length" in response.request.headers  # 301 to 303 drop the file
-    if is_sent and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
+    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
-    says = read_message(response) if is_sent else "a redirect lost the file"
+    message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {says}".split())
+    words = " ".join(f"{status} {reason} {message}".split())
     shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
@@ -196,9 +198,10 @@ def read_message(response: requests.Response) -> str:
     """Return what a text says, but no HTML, and no token of ours."""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for word in " ".join(map(str, response.request.headers.values())).split():
-            if len(word) >= 8:  # a token; not "Bearer", nor "1"
-                text = text.replace(word, "***")
+        for name, value in response.request.headers.items():
+            for word in str(value).split():
+                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                    text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
@@ -217,8 +220,8 @@ ADVICE = {  # by status, or by its first digit
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -231,9 +234,9 @@ FAILURES = {  # a sign in the text of an exception, and what to say instead of i
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
@@ -258,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:  # of the sample
             path = args.file or Path(folder, "video.bin")
             if not args.file:
                 path.write_bytes(os.urandom(5 * 1024 * 1024))

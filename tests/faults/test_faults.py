@@ -189,7 +189,7 @@ BODIES = [
         download("/faults/gzip?cut=1000", whole=repeated_bytes(100_000)),
         ours=("saved …: 886 bytes", "a part of the file"),
         tutorial=("no error", "a part of the file"),
-        says="a compressed one (it asks for none) without a length, may be cut off unnoticed",
+        says="or packed without a length, may be cut off unnoticed",
     ),
     Fault(
         "a .tar.gz whose own gzip is called a Content-Encoding",
@@ -587,7 +587,7 @@ BATCHES = [
     Fault(
         "Ctrl-C while the first of six files is on its way",
         interrupt_batch(),
-        ours=("OK 0.png: 200 | 1 sent, 0 failed, 5 not sent: …exit code 130", "1 uploads"),
+        ours=("OK 0.png: 200 | 1 sent, 0 failed, 5 without a result: …exit code 130", "1 uploads"),
         tutorial=("KeyboardInterrupt", "6 uploads"),
         marks=[posix_only],
     ),
@@ -627,7 +627,7 @@ PICTURES = [
         send_picture(encode(NOISE, "JPEG")[:10_000] + b"\xff\xd9", pictures.check_verify),
         ours=(SENT, "a JPEG of 200x200"),
         tutorial=("no error", "a JPEG of 200x200"),
-        says="a JPEG cut off and closed again passes, for the decoder paints the rest grey",
+        says="half a JPEG with an end marker behind passes, its rest decoded as grey",
     ),
     Fault(
         "a PNG of 24 KB holds 200 megapixels",
