@@ -76,10 +76,11 @@ def download_file(
     target = Path(output_path)
     if target.exists() and not target.is_file():
         raise OSError(f"{target} is not a file")  # a folder, or a device
-    rest = find_rest(url, target) if resume else {}
+    rest = name_rest(url, target) if resume else {}
     with request_file(url, headers, timeout, rest) as response:
         check_answer(response)
-        check_type(response, target, expected_prefix)
+        check_type(response, expected_prefix)
+        keep_gzip(response, target)
         chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
         if resume:
             return save_resumably(chunks, response, url, target)
@@ -103,32 +104,32 @@ def save_resumably(
     NAME.part.etag. A server that names no version can't resume: nothing is kept. One
     call at a time.
     """
-    part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
-    etag = find_version(response)
+    part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
+    etag = find_etag(response)
     is_rest = response.status_code == 206
     # Now the first bytes are checked: for a web page the part isn't given up.
     chunks = itertools.chain([next(chunks)], chunks)
     try:
         with open(part, "ab" if is_rest else "wb") as file:
             if not is_rest:  # the address may hold a password
-                version.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
+                etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
             for chunk in chunks:
                 file.write(chunk)
         part.replace(target)
     finally:
         if not (etag and part.exists()):  # of no use, or renamed
             part.unlink(missing_ok=True)
-            version.unlink(missing_ok=True)
+            etag_file.unlink(missing_ok=True)
     return target
 
 
-def find_rest(url: str, target: Path) -> dict[str, str]:
-    """Return headers that ask for what an earlier call left, if it is still the same file."""
-    part, version = Path(f"{target}.part"), Path(f"{target}.part.etag")
-    if not (part.is_file() and version.is_file()):
+def name_rest(url: str, target: Path) -> dict[str, str]:
+    """Return the headers that ask for the rest of a part, if its file is still the same."""
+    part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
+    if not (part.is_file() and etag_file.is_file()):
         return {}
     size = part.stat().st_size
-    address, _, etag = version.read_text("utf-8").partition(" ")
+    address, _, etag = etag_file.read_text("utf-8").partition(" ")
     if not (size and etag) or address != str(zlib.crc32(url.encode())):
         return {}
     return {"Range": f"bytes={size}-", "If-Range": etag}
@@ -149,11 +150,12 @@ def request_file(
         return response
     # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
     start, total = find_span(response)
-    is_same = find_version(response) == rest["If-Range"]
-    if is_same and rest["Range"] == f"bytes={start}-" and start < (total or 0):
+    is_same = find_etag(response) == rest["If-Range"]
+    fits = rest["Range"] == f"bytes={start}-" and start < (total or 0)
+    if is_same and fits:
         return response
     response.close()
-    return request_file(url, headers, timeout, {})
+    return request_file(url, headers, timeout, {})  # from the start
 
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -186,7 +188,7 @@ def read_message(response: requests.Response) -> str:
     return ""
 
 
-def check_type(response: requests.Response, target: Path, expected_prefix: str) -> None:
+def check_type(response: requests.Response, expected_prefix: str) -> None:
     """Raise ContentTypeMismatch unless the headers announce what is expected."""
     media_type = response.headers.get("Content-Type", "").strip().lower()
     if not media_type or not media_type.startswith(expected_prefix.lower()):
@@ -195,9 +197,14 @@ def check_type(response: requests.Response, target: Path, expected_prefix: str) 
     coding = response.headers.get("Content-Encoding", "identity").lower()
     if coding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise ContentTypeMismatch(f"packed as {coding!r} - curl --compressed may unpack it")
+
+
+def keep_gzip(response: requests.Response, target: Path) -> None:
+    """Let a file that is gzip itself stay so; requests would unpack it."""
+    media_type = response.headers["Content-Type"].lower()
     names = (urlsplit(response.url).path.lower(), target.name.lower())
     if "gzip" in media_type or any(name.endswith(GZIP_SUFFIXES) for name in names):
-        response.raw.headers.pop("Content-Encoding", None)  # the file itself is gzip: it stays so
+        response.raw.headers.pop("Content-Encoding", None)
 
 
 def read_chunks(
@@ -221,7 +228,7 @@ def read_chunks(
             if on_progress:
                 on_progress(received, total)
     except requests.RequestException as error:  # cut off, damaged, or stalled
-        hint = "with resume" if find_version(response) else "the server can't resume"
+        hint = "with resume" if find_etag(response) else "the server can't resume"
         raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
     if total is not None and received != total:
         raise IncompleteDownload(f"{received:,} of {total:,} bytes came - try again")
@@ -247,7 +254,7 @@ def check_bytes(head: bytes, media_type: str) -> None:
         raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
 
 
-def find_version(response: requests.Response) -> str:
+def find_etag(response: requests.Response) -> str:
     """Return the strong ETag that a later request can name, if there is one."""
     etag = response.headers.get("ETag", "")
     is_packed = "Content-Encoding" in response.headers
