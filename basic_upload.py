@@ -28,7 +28,7 @@ import requests
 UPLOAD_URL = "https://httpbin.org/post"
 TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 
 
 def upload_file(
@@ -44,8 +44,8 @@ def upload_file(
     """Send a file, and `metadata` as form fields, as multipart/form-data (RFC 7578).
 
     `files=` takes the whole file into memory; streaming_upload.py is for large ones.
-    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
-    replace it; to another host it drops Authorization, but takes other headers along.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
+    may replace it; to another host it drops Authorization, but no other header.
 
     Raises OSError for the file, ValueError for a line break in the media type,
     requests.HTTPError for an answer that is no 2xx, else requests.RequestException.
@@ -77,7 +77,7 @@ def find_media_type(path: Path) -> str:
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
+    The connect timeout limits sending, too: bytes in all, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -87,13 +87,13 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return the connect and read limits; while we read, the system may still send."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
+    """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
     has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -119,7 +119,7 @@ def read_message(response: requests.Response) -> str:
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",

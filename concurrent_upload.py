@@ -38,8 +38,8 @@ UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
 TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
-SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at most, at random, on top of each pause
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at random, on top of a pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
 _thread = threading.local()  # each has its Session, which is not made to be shared
 
@@ -71,8 +71,8 @@ def upload_files(
     """Yield one result for each of `paths`, as they complete.
 
     At most `max_workers` paths are taken ahead of the results: they may be endless.
-    After Ctrl-C while it waits, or when `paths` raises, nothing new starts; what is under
-    way is still yielded, then comes that exception. `headers` are for an API's token.
+    After Ctrl-C while it waits, or when `paths` raises, nothing new starts; what is
+    under way is still yielded, then comes that exception.
 
     `executor` is any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
     A worker that dies costs one file; a ProcessPoolExecutor ends the batch then.
@@ -120,11 +120,11 @@ def upload_single_file(
 ) -> UploadResult:
     """Upload one file; a fault of the file or the network becomes the result's error.
 
-    Over MAX_BYTES it is refused. When the server says «not now», `sleep` waits, and we
-    try again unless it returns True.
+    Over MAX_BYTES it is refused. When the server says «not now», `sleep` waits, and
+    we try again unless it returns True.
 
-    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
-    replace it; to another host it drops Authorization, but takes other headers along.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
+    may replace it; to another host it drops Authorization, but no other header.
     """
     path = Path(path)
     size, status, error = 0, None, None
@@ -197,7 +197,7 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
+    The connect timeout limits sending, too: bytes in all, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -207,13 +207,13 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return the connect and read limits; while we read, the system may still send."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
+    """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
     has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -260,7 +260,7 @@ def find_files(names: list[str]) -> Iterator[str]:
         yield from sorted(path for path in found if not Path(path).is_dir()) or [name]
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",
@@ -294,7 +294,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
 def upload_and_report(names: list[str], url: str, max_workers: int, offline: str) -> int | str:
-    """Upload what was named, print results and a summary; return what sys.exit takes."""
+    """Upload what was named, print what came of it; return what sys.exit takes."""
     files: list[str] = []
     results: list[UploadResult] = []
     code: int | str = 130  # of Ctrl-C

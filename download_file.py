@@ -63,8 +63,8 @@ def download_file(
     `on_progress(bytes_received, total_bytes)` follows each chunk, its total None where
     the server doesn't tell.
 
-    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
-    replace it; to another host it drops Authorization, but takes other headers along.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
+    may replace it; to another host it drops Authorization, but no other header.
 
     Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, requests.HTTPError
     for any status but 200 (206 for a rest), else requests.RequestException, OSError.

@@ -33,7 +33,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 UPLOAD_URL = "https://httpbin.org/post"
 TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
 PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
@@ -57,8 +57,8 @@ class ProfilePictureUploader:
 
     `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may have
     200 megapixels. `keep_original` sends the bytes as they are, GPS position and all.
-    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
-    replace it; to another host it drops Authorization, but takes other headers along.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
+    may replace it; to another host it drops Authorization, but no other header.
     """
 
     url: str = UPLOAD_URL
@@ -225,7 +225,7 @@ def safe_filename(name: str, media_type: str) -> str:
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file's block by block.
+    The connect timeout limits sending, too: bytes in all, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -235,13 +235,13 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return the connect and read limits; while we read, the system may still send."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
+    """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
     has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -267,7 +267,7 @@ def read_message(response: requests.Response) -> str:
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # the caller's would lack the boundary
+OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
     5: "try again later",

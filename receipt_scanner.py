@@ -44,9 +44,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 OCR_OPTIONS = {
     "isOverlayRequired": "true",  # where each word stands
@@ -111,7 +111,7 @@ class ReceiptScanner:
             headers={"apikey": key},
             files={"file": build_part(photo)},
             data={**OCR_OPTIONS, "language": self.language},
-            auth=send_in_blocks,
+            auth=send_in_blocks,  # no login: it may change the request
             timeout=allow_for_slow_line(self.timeout, len(photo)),
             allow_redirects=False,  # the key would go along to another host
         )
@@ -646,19 +646,19 @@ def build_part(photo: bytes) -> tuple[str, bytes, str]:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    The connect timeout limits sending, too: bytes in all, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -1044,8 +1044,8 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -1080,9 +1080,9 @@ def save_whole(image: Image.Image, path: Path) -> None:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

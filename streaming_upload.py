@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = (10, 30)  # to connect, or send a chunk; to wait for the answe
 CHUNK_BYTES = 8192
 LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s on a slow line, half of the limit
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may still hold when we have sent all
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 Progress = Callable[[int, int], object] | None
 
 
@@ -139,8 +139,8 @@ def stream_upload(
 ) -> requests.Response:
     """Send a file in chunks, as it is or as a form; return the unread response.
 
-    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which may
-    replace it; to another host it drops Authorization, but takes other headers along.
+    `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
+    may replace it; to another host it drops Authorization, but no other header.
     A presigned address (S3) wants method="PUT" and no token; sign it for
     application/octet-stream, which we always send, or for no type.
 
@@ -174,13 +174,13 @@ def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedReq
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return the connect and read limits; while we read, the system may still send."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise HTTPError, in the server's words, unless this is a 2xx for what we sent."""
+    """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
     has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
