@@ -22,20 +22,20 @@ import argparse
 import datetime
 import http.client
 import io
+import json
 import math
 import os
 import re
 import sys
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import SequenceMatcher
 from itertools import groupby, takewhile
 from pathlib import Path
-from statistics import median
+from statistics import multimode
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
 
 import requests
@@ -44,9 +44,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 OCR_OPTIONS = {
     "isOverlayRequired": "true",  # where each word stands
@@ -111,37 +111,38 @@ class ReceiptScanner:
             headers={"apikey": key},
             files={"file": build_part(photo)},
             data={**OCR_OPTIONS, "language": self.language},
-            auth=send_in_blocks,  # no login: it may change the request
+            auth=send_in_blocks,
             timeout=allow_for_slow_line(self.timeout, len(photo)),
             allow_redirects=False,  # the key would go along to another host
         )
-        reply = read_body(response)
-        if response.status_code != 200 or not find_pages(reply):
-            raise OcrError(describe_failure(response, reply, key))
-        assert isinstance(reply, dict)  # it has pages
-        return reply
+        return read_reply(response, key)
 
 
 # --- the text of a receipt ---
 
 
-class Part(NamedTuple):
-    """Words of a line, and the amount behind them if one follows."""
-
-    words: str
-    kind: str | None  # a column of LANGUAGES, empty if unknown; None for no words
-    line: int
-    is_amount: bool = False
-    value: Decimal = Decimal(0)
-    currency: str = ""  # a key of CURRENCIES
-
-
 class Line(NamedTuple):
-    """A line as printed, as the rules read it, and taken apart at its amounts."""
+    """A line of the text, as printed and as the rules read it."""
 
     printed: str
     text: str  # lower case without accents; a currency is its code in capitals
-    parts: list[Part]
+
+
+class Label(NamedTuple):
+    """Words before an amount, or alone."""
+
+    line: int
+    kind: str  # a row of LABEL_WORDS, empty if unknown
+    is_alone: bool = False
+
+
+class Amount(NamedTuple):
+    """An amount, and what its label makes of it."""
+
+    line: int  # of the label, if it has one
+    value: Decimal
+    currency: str  # a key of CURRENCIES, empty if there is none
+    kind: str = ""
 
 
 def parse_receipt(
@@ -153,10 +154,12 @@ def parse_receipt(
     refused, with a day of grace for the shop's time zone.
     """
     lines = read_lines(text)
-    total = find_total(lines)
+    parts = [part for number, line in enumerate(lines) for part in split(line.text, number)]
+    amounts = [part for part in parts if isinstance(part, Amount)]
+    total = find_total(parts, amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
-    merchant, merchant_line = find_merchant(lines)
+    merchant, merchant_line = find_merchant(lines, amounts)
     total_line = lines[total.line].printed if total else ""
     evidence = {"merchant": merchant_line, "date": date_line, "total": total_line}
     return Receipt(
@@ -164,7 +167,7 @@ def parse_receipt(
         date=date,
         date_is_ambiguous=is_ambiguous,
         total=total.value if total else None,
-        currency=find_currency(lines, total),
+        currency=find_currency(lines, parts, total),
         text=text,
         evidence={name: line for name, line in evidence.items() if line},
     )
@@ -179,11 +182,8 @@ def read_lines(text: str) -> list[Line]:
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
     simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
-    texts = zip(printed, simple.split("\n"), strict=False)
-    return [
-        Line(line, text, split_at_amounts(text, number))
-        for number, (line, text) in enumerate(texts)
-    ]
+    texts = [text[:MAX_LINE] for text in simple.split("\n")]
+    return [Line(*line) for line in zip(printed, texts, strict=False)]
 
 
 def fold(text: str) -> str:
@@ -191,39 +191,37 @@ def fold(text: str) -> str:
     return ACCENTS.sub("", unicodedata.normalize("NFKD", text.lower()))
 
 
-def split_at_amounts(text: str, line: int) -> list[Part]:
-    """Return the words before each amount with it, and those behind the last."""
-    parts: list[Part] = []
+def split(text: str, line: int) -> list[Label | Amount]:
+    """Return the labels and the amounts of a line, in their order."""
+    parts: list[Label | Amount] = []
     end = 0
-    has_no_words = text.isupper()  # but codes
     for match in AMOUNT.finditer(text):
         currency = match["before"] or match["behind"] or ""
-        has_cents = match["cents"] or match["dash"] or currency == "JPY"
-        words = text[max(end, match.start() - MAX_LABEL) : match.start()]
-        kind = classify(words)
+        if not (currency or match["point"]):
+            continue  # a count
+        kind = classify(text[end : match.start()])
         if kind == "points":  # TIP 18% 8.19 TOTAL 57.33
-            return [*parts, Part("", None, line)]
-        # A whole number is money beside a currency, as a total or alone in its line.
-        is_money = kind in ("due", "total") and not words[-1:].islower()  # SUM4 PLN
-        if has_cents or is_money or has_no_words:
-            value = read_value(match, currency)
-            parts.append(Part(words, kind, line, True, value, currency))
+            return parts
+        # A whole number is money if it is of yen, or a total beside a currency.
+        if match["point"] or currency == "JPY" or kind in ("due", "total"):
+            if kind is not None:
+                parts.append(Label(line, kind))
+            parts.append(Amount(line, read_value(match, currency), currency))
             end = match.end()
-    words = text[max(end, len(text) - MAX_LABEL) :]
-    kind = classify(words)
-    if len(parts) == 1 and parts[0].kind is None and kind:  # 12.00 TOTAL
-        return [parts[0]._replace(words=words, kind=kind)]
-    return [*parts, Part(words, kind, line)]
+    kind = classify(text[end:])
+    if kind is not None:
+        before = 0 if kind and len(parts) == 1 else len(parts)  # 12.00 TOTAL
+        parts.insert(before, Label(line, kind, is_alone=not parts))
+    is_table = len(parts) > 1 and all(isinstance(part, Amount) for part in parts)
+    return [] if is_table else parts
 
 
 def read_value(match: re.Match[str], currency: str) -> Decimal:
-    """Return the value of an amount; 0 for .99, whose first digits may be lost."""
-    if not match["whole"]:
-        return Decimal(0)
+    """Return the value of an amount."""
     whole = match["whole"].translate(NO_SEPARATORS)
     cents = match["cents"] or ("" if currency == "JPY" else "00")
-    sign = "-" if match["minus"] or match["sign"] or match["minus_behind"] else ""
-    return Decimal(f"{sign}{whole}.{cents}".replace("o", "0"))
+    sign = "-" if any(match.group("minus", "sign", "minus_behind")) else ""
+    return Decimal(f"{sign}{whole}.{cents}")
 
 
 def classify(words: str) -> str | None:
@@ -235,133 +233,111 @@ def classify(words: str) -> str | None:
     if TAX_OR_TOTAL.fullmatch(story):
         return "amount"
     kinds = SAYS_NOTHING.sub("", story).split("/")
-    return next((kind for kind in PRECEDENCE if kind in kinds), "") if story else ""
+    return next((kind for kind in PRECEDENCE if kind in kinds), "")
 
 
-def find_total(lines: list[Line]) -> Part | None:
+def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that others prove."""
-    labelled = list(label_amounts(lines))
-    total = choose(labelled, "due") or choose(labelled, "total") or prove(lines, labelled)
-    if total:
-        return total
-    above = choose(labelled, "above")
-    articles = sum(part.value for part in labelled if not part.kind)
-    return above if above and above.value == articles else choose(labelled, "amount")
+    labelled = list(label_amounts(parts))
+    return (
+        choose(labelled, "due")
+        or choose(labelled, "total")
+        or prove(amounts, labelled)
+        or choose(labelled, "amount")
+    )
 
 
-def label_amounts(lines: list[Line]) -> Iterator[Part]:
+def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
     """Yield the amounts with a label: in its row, or a run of them below a run."""
-    labels: list[Part] = []
-    amounts: list[Part] = []
-    parts = [part for line in lines for part in line.parts]
-    for part in [*parts, Part("end", "", -1)]:
-        is_label = part.kind is not None
-        ends_row = not part.is_amount and labels and labels[-1].line == part.line
-        if amounts and (is_label or ends_row):
-            yield from pair(labels, amounts)
-            is_waiting = part.kind == "total" and not part.is_amount
-            if is_waiting and len(amounts) > len(labels):  # the one above its own?
-                yield amounts[-1]._replace(words=part.words, kind="above", line=part.line)
+    labels: list[Label] = []
+    amounts: list[Amount] = []
+    for part in [*parts, Label(-1, "")]:
+        in_row = bool(labels and amounts) and labels[-1].line == amounts[0].line
+        ends_row = in_row and part.line != amounts[0].line
+        if amounts and (ends_row or isinstance(part, Label)):
+            yield from pair(labels[-1:] if in_row else labels, amounts)
+            may_be_above = isinstance(part, Label) and part.is_alone
+            if may_be_above and len(amounts) > len(labels):
                 part = part._replace(kind="amount")
             labels, amounts = [], []
-        if is_label and part.is_amount:  # in a row it stands alone
-            labels = [part]
-        elif is_label:
+        if isinstance(part, Label):
             labels.append(part)
-        if part.is_amount:
+        else:
             amounts.append(part)
 
 
-def pair(labels: list[Part], amounts: list[Part]) -> Iterator[Part]:
+def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
     """Yield amounts with labels, from the end: the first may have had theirs."""
-    values = sorted({part.value for part in amounts})
+    values = sorted({amount.value for amount in amounts})
     if labels and labels[-1].kind == "total" and sum(values[:-1]) == values[-1]:
         # Net, tax and both, in a table.
         labels = [labels[-1]._replace(kind="amount")]
-        amounts = [max(amounts, key=lambda part: part.value)]
+        amounts = [max(amounts, key=lambda amount: amount.value)]
     run = labels[::-1]
     if len(run) != len(amounts):
-        run = list(takewhile(lambda part: part.kind, run))
-    rows = {part.line for part in amounts}
-    is_table = len(rows) < len(amounts) and labels and labels[-1].line not in rows
-    if is_table or (len(amounts) > len(run) and len(values) > 1):
+        run = list(takewhile(lambda label: label.kind, run))
+    if len(amounts) > len(run) and len(values) > 1:
         return
     for label, amount in zip(run, reversed(amounts), strict=False):
-        kind = label.kind
-        if kind == "rounding" and amount.value >= 1:
-            kind = "total"  # the rounded total
-        if kind != "amount" or is_plain(label):
-            yield amount._replace(words=label.words, kind=kind, line=label.line)
+        is_total = label.kind == "rounding" and amount.value >= 1  # the rounded total
+        kind = "total" if is_total else label.kind
+        yield amount._replace(kind=kind, line=label.line)
 
 
-def choose(labelled: list[Part], kind: str) -> Part | None:
+def choose(labelled: list[Amount], kind: str) -> Amount | None:
     """Return the amount of a kind that most others speak for, of equals the last."""
-    possible = [part for part in labelled if part.kind == kind and part.value]
-    native = next((part.currency for part in possible if part.currency), "")
-    possible = [part for part in possible if part.currency in ("", native)]
-    if len({part.value for part in possible}) > 1:
-        votes = Counter(part.value for part in labelled if part.kind in OWED)
-        votes.update(add_up(labelled))
-        ranks = [(votes[part.value], is_plain(part)) for part in possible]
-        best = max(ranks)
-        possible = [part for part, rank in zip(possible, ranks, strict=True) if rank == best]
-    values = [part.value for part in possible]
+    possible = [amount for amount in labelled if amount.kind == kind and amount.value]
+    native = next((amount.currency for amount in possible if amount.currency), "")
+    possible = [amount for amount in possible if amount.currency in ("", native)]
+    votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
+    votes.update(take_change(labelled))
+    most = max((votes[amount.value] for amount in possible), default=0)
+    values = [amount.value for amount in possible if votes[amount.value] == most]
     if not values or max(values) - values[-1] >= 1:  # not only rounded
         return None
-    return possible[-1]
+    return next(amount for amount in possible[::-1] if amount.value == values[-1])
 
 
-def is_plain(part: Part) -> bool:
-    """Tell whether a label holds no word that we don't know."""
-    return not UNKNOWN.search(KNOWN.sub("", part.words))
+def take_change(labelled: list[Amount]) -> list[Decimal]:
+    """Return the cash less the change, where both have a label."""
+    first = {amount.kind: abs(amount.value) for amount in reversed(labelled)}
+    has_both = "cash" in first and "change" in first
+    return [first["cash"] - first["change"]] if has_both else []
 
 
-def add_up(labelled: list[Part]) -> Iterator[Decimal]:
-    """Yield what the total should be: the cash less the change."""
-    first = {part.kind: abs(part.value) for part in reversed(labelled)}
-    if "cash" in first and "change" in first:
-        yield first["cash"] - first["change"]
-
-
-def prove(lines: list[Line], labelled: list[Part]) -> Part | None:
+def prove(amounts: list[Amount], labelled: list[Amount]) -> Amount | None:
     """Return the largest amount yet that was paid, where no word names the total."""
-    parts = [part for line in lines for part in line.parts]
-    amounts = [part for part in parts if part.is_amount]
-    values = [part.value for part in amounts]
-    paid = set(add_up(labelled))
-    if any(part.kind == "change" for part in parts):
-        rows = zip(values, values[1:], values[2:], strict=False)
-        paid.update(value for value, cash, change in rows if value == abs(cash) - change)
-    if not paid:
-        printed = Counter(values)
-        payments = [part.value for part in labelled if part.kind in ("cash", "card")]
-        paid.update(value for value in payments if printed[value] > 1)
+    values = [amount.value for amount in amounts]
+    printed = Counter(values)
+    payments = [amount.value for amount in labelled if amount.kind in ("cash", "card")]
+    paid = {value for value in payments if printed[value] > 1}
+    paid.update(take_change(labelled))
+    rows = zip(values, values[1:], values[2:], strict=False)
+    paid.update(value for value, cash, change in rows if value == abs(cash) - change)
     found, largest = None, Decimal(0)
-    for part in amounts:
-        if part.value > largest:
-            largest = part.value
-            found = part if part.value in paid else found
+    for amount in amounts:
+        if amount.value > largest:
+            largest = amount.value
+            found = amount if largest in paid else found
     return found
 
 
-def find_currency(lines: list[Line], total: Part | None) -> str | None:
+def find_currency(
+    lines: list[Line], parts: list[Label | Amount], total: Amount | None
+) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the headings."""
+    own = [total.currency, *CODE.findall(lines[total.line].text)] if total else []
+    all_amounts = [part.currency for part in parts if isinstance(part, Amount)]
+    found = multimode(filter(None, own)) or multimode(filter(None, all_amounts))
     text = "\n".join(line.text for line in lines)
-    parts = [part for line in lines for part in line.parts]
-    codes = Counter(part.currency for part in parts if part.currency)
-    if total:
-        own = {total.currency} if total.currency else CODE.findall(lines[total.line].text)
-        codes = Counter(set(own)) or codes
-    if not codes and len(set(CODE.findall(text))) == 1:
-        heads = [line for line in lines if line.text.isupper() or line.parts[-1].kind]
-        codes.update(code for line in heads for code in CODE.findall(line.text))
-    most = [code for code, count in codes.items() if count == max(codes.values())]
-    if len(most) != 1:
+    heads = [lines[part.line].text for part in parts if part.kind]
+    heads += [line.text for line in lines if line.text.isupper()]
+    if not found and CODE.search("\n".join(heads)):
+        found = list(set(CODE.findall(text)))
+    if len(found) != 1:
         return None
-    for code, marks in SHARED.get(most[0], {}).items():
-        if re.search(marks, text):
-            return code or None
-    return None if most[0] in SHARED else most[0]
+    signs = SHARED.get(found[0], {found[0]: ""})
+    return next((code for code, marks in signs.items() if re.search(marks, text)), "") or None
 
 
 FoundDate = tuple[datetime.date | None, bool, str]
@@ -369,24 +345,20 @@ FoundDate = tuple[datetime.date | None, bool, str]
 
 def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> FoundDate:
     """Return the date, whether another order was possible, and its line."""
-    best: FoundDate = (None, False, "")
+    found: dict[bool, FoundDate] = {}
     above = ""
     for line in lines:
-        found = list(read_dates(line.text, latest))
-        has_time = bool(found and TIME.search(line.text))
-        for match, dates in found:
-            label = line.text[max(0, match.start() - MAX_LABEL) : match.start()]
-            if not (has_time or LABEL.search(label) or above[-1:].isdigit()):
+        for match, dates in read_dates(line.text, latest):
+            label = line.text[: match.start()]
+            if not above[-1:].isdigit():
                 label = f"{above[-20:]} {label}"
-            is_alone = match[0] == line.text
-            is_clear = has_time or is_alone or CLEAR_DATE.search(match[0])
-            if is_clear and not DEADLINE.search(label) and (has_time or not best[0]):
-                date = dates[-1 if day_first else 0]
-                best = date, len(set(dates)) > 1, line.printed
-                if has_time:
-                    return best
+            has_time = bool(TIME.search(line.text))
+            is_clear = has_time or match[0] == line.text or CLEAR_DATE.search(match[0])
+            if is_clear and not DEADLINE.search(label):
+                date = dates[-1 if day_first else 0], len(set(dates)) > 1, line.printed
+                found.setdefault(has_time, date)
         above = line.text
-    return best
+    return found.get(True) or found.get(False) or (None, False, "")
 
 
 def read_dates(
@@ -400,10 +372,9 @@ def read_dates(
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
             start, end = match.span()
-            beside = f"{text[max(0, start - 15) : start]} {text[end : end + 15]}"
-            words = WORDS.findall(beside)
+            words = NAMES.findall(f"{text[max(0, start - 15) : start]} {text[end : end + 15]}")
             names = {*words, *(word[:3] for word in words)}
-            days = {day for name, day in WEEKDAYS if name in names}
+            days = [day for day, known in enumerate(WEEKDAYS) if known & names]
             fitting = [date for date in dates if date.weekday() in days]
             if dates:
                 yield match, fitting or dates
@@ -421,7 +392,7 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
     return date if FIRST_DATE <= date <= latest else None
 
 
-def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
+def find_merchant(lines: list[Line], amounts: list[Amount]) -> tuple[str | None, str]:
     """Return the shop's name, and the line that it came from."""
     head = [] if lines and STATUS_BAR.match(lines[0].text) else lines[:HEAD_LINES]
     for number, line in enumerate(head):
@@ -430,12 +401,8 @@ def find_merchant(lines: list[Line]) -> tuple[str | None, str]:
             if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
                 name = f"{head[number - 1].printed} {name}"
             return check_name(name, line)
-    for line in head:
-        if any(part.is_amount for part in line.parts):
-            break  # below the head
-        rest = HEADING.sub("", line.text)
-        is_name = TWO_LETTERS.search(rest) if rest == line.text else LABEL.search(rest)
-        if is_name and not RECEIPT.search(line.text):
+    for line in head[: amounts[0].line] if amounts else head:
+        if TWO_LETTERS.search(line.text) and not RECEIPT.search(line.text):
             return check_name(line.printed, line)
     return None, ""
 
@@ -457,23 +424,6 @@ def match_any(words: Iterable[str], *branches: str) -> str:
     return rf"(?<![a-z])(?:{pattern})".replace(r"\ ", "[ .-]{1,2}")
 
 
-def number_names(column: str) -> Iterator[tuple[str, int]]:
-    """Yield the names of months or weekdays with their place in the year or week."""
-    for row in COLUMNS[column]:
-        for place, names in enumerate(row.split()):
-            yield from ((name, place) for name in names.split("/"))
-
-
-def read_columns() -> dict[str, list[str]]:
-    """Return the words of all languages by column."""
-    columns: dict[str, list[str]] = {}
-    for row in fold(LANGUAGES.replace("\n  ", " ")).splitlines():
-        for cell in row.split(" | ")[1:]:
-            kind, words = cell.split(": ")
-            columns.setdefault(kind, []).extend(words.split(", "))
-    return columns
-
-
 # --- the photo ---
 
 
@@ -489,16 +439,14 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
         return data
     try:
         image = open_picture(data)
-        is_small = is_small and max(image.size) <= MAX_SIDE_PIXELS
         photo = decode_small(image, data)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Image.DecompressionBombError as error:
-        raise InvalidPhoto("takes over 400 MB - save it smaller") from error
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        is_ours = isinstance(error, InvalidPhoto)
-        raise InvalidPhoto(error if is_ours else "not a picture, or damaged") from error
+        reasons = {InvalidPhoto: str(error), Image.DecompressionBombError: TOO_LARGE}
+        raise InvalidPhoto(reasons.get(type(error), NO_PICTURE)) from error
     is_turned = orientation in range(2, 9)
-    is_readable = image.format in ("JPEG", "PNG") and not is_deep(image)
+    is_readable = image.format in ("JPEG", "PNG") and image.mode[0] not in DEEP_GREY
+    is_small = is_small and max(image.size) <= MAX_SIDE_PIXELS
     if is_small and is_readable and not is_turned:
         return data
     if is_turned:
@@ -509,13 +457,10 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
 
 def read_file(path: str | Path | BinaryIO) -> bytes:
     """Return the bytes of a file, of an open one from its start."""
-    if isinstance(path, (str, Path)):
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    else:
+    with open(path, "rb") if isinstance(path, (str, Path)) else nullcontext(path) as file:
         with suppress(OSError):  # a stream can't, and needn't
-            path.seek(0)
-        data = path.read(MAX_FILE_BYTES + 1)
+            file.seek(0)
+        data = file.read(MAX_FILE_BYTES + 1)
     if not 0 < len(data) <= MAX_FILE_BYTES:
         raise InvalidPhoto(f"over {MAX_FILE_BYTES:,} bytes" if data else "empty")
     return data
@@ -524,44 +469,28 @@ def read_file(path: str | Path | BinaryIO) -> bytes:
 def open_picture(data: bytes) -> Image.Image:
     """Open a picture without decoding it; what we can't read is named."""
     file = io.BytesIO(data)
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # ISO/IEC 14496-12
     if data.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
         image: Image.Image = JpegImageFile(file)
-    elif brand in HEIC_BRANDS and b"avif" not in data[12:40]:
+    elif HEIC.match(data):
         try:
             import pillow_heif  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise InvalidPhoto(HEIC_ADVICE) from None
         pillow_heif.register_heif_opener()
         image = Image.open(file, formats=["HEIF"])
-    elif brand == b"crx " or data.startswith(CAMERA_RAW):
-        raise InvalidPhoto(RAW_ADVICE)
     else:
         image = Image.open(file, formats=OTHER_FORMATS)
     tags = getattr(image, "tag_v2", {})  # of a TIFF
-    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1:  # a thumbnail
-        raise InvalidPhoto(RAW_ADVICE)
-    if image.width * image.height * find_cost(image) + len(data) > MAX_MEMORY_BYTES:
-        raise Image.DecompressionBombError
+    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1 or data[8:10] == b"CR":
+        raise InvalidPhoto(NO_PICTURE)  # a camera's raw file, which shows a thumbnail
+    kind = "progressive" if "progressive" in image.info else image.format or ""
+    is_copied = image.mode not in ("1", "L", "P", "RGB")
+    cost = COSTS.get(kind, 9) + 5 * is_copied
+    if image.width * image.height * cost + len(data) > MAX_MEMORY_BYTES:
+        raise InvalidPhoto(TOO_LARGE)
     return image
-
-
-def find_cost(image: Image.Image) -> float:
-    """Return how many bytes of memory each pixel takes, as measured."""
-    if not isinstance(image, JpegImageFile):
-        is_copied_again = image.mode not in ("1", "L", "P", "RGB")
-        return COSTS.get(image.format or "", 9) + 5 * is_copied_again
-    if "progressive" not in image.info:
-        return 1.4
-    samples = [across * down for _, across, down, _ in image.layer]
-    return 2.5 * sum(samples) / samples[0]  # all of them are held at once
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Tell whether a picture is grey with 16 or 32 bits, as scanners make it."""
-    return image.mode[0] in "IF"
 
 
 def decode_small(image: Image.Image, data: bytes) -> Image.Image:
@@ -570,28 +499,25 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     A JPEG's decoder can halve it on the way, and again: `draft` asks for that. After
     load(), or what loads, as exif_transpose(), it does nothing, and says nothing.
     """
-    pixels = image.width * image.height
-    scale = min(1, math.sqrt(SENT_PIXELS / pixels))
+    scale = min(1, math.sqrt(SENT_PIXELS / (image.width * image.height)))
     scale = min(scale, MAX_SIDE_PIXELS / max(image.size))
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    if not isinstance(image, JpegImageFile):
-        return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
-    if pixels <= SENT_PIXELS or image.mode != "RGB" or "progressive" in image.info:
-        image.draft(None, size)
-        return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
-    # Brightness and colour apart, as a JPEG has them: RGB takes four bytes a pixel.
-    image.draft("L", size)
-    bands = [image.resize(size, Image.Resampling.BILINEAR)]
-    colour = JpegImageFile(io.BytesIO(data))
-    colour.draft(None, (size[0] // 4, size[1] // 4))
-    for band in colour.convert("YCbCr").split()[1:]:
-        bands.append(band.resize(size, Image.Resampling.NEAREST))
-    return Image.merge("YCbCr", bands)
+    is_baseline = image.format == "JPEG" and "progressive" not in image.info
+    if scale < 1 and is_baseline and image.mode == "RGB":
+        # Brightness and colour apart, as a JPEG has them: RGB takes four bytes a pixel.
+        image.draft("L", size)
+        colour = JpegImageFile(io.BytesIO(data))
+        colour.draft("YCbCr", (size[0] // 4, size[1] // 4))
+        bands = [image, *colour.split()[1:]]
+        resized = [band.resize(size, Image.Resampling.BILINEAR) for band in bands]
+        return Image.merge("YCbCr", resized)
+    image.draft(None, size)
+    return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
     """Return a picture in RGB: on white paper, grey of many bits scaled to 8."""
-    if is_deep(image):
+    if image.mode[0] in DEEP_GREY:
         grey = image.convert("F")
         low, high = cast("tuple[float, float]", grey.getextrema())
         scale = 255 / ((high - low) or 1)
@@ -622,16 +548,19 @@ SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small 
 JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters blur
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_MEMORY_BYTES = 380_000_000
-COSTS = {"WEBP": 17, "AVIF": 11, "HEIF": 13}
+COSTS = {  # bytes of memory that each pixel takes, as measured; 9 where not named
+    "JPEG": 1.4, "progressive": 7.5, "WEBP": 17, "AVIF": 11, "HEIF": 13,
+}  # fmt: skip
+TOO_LARGE = "takes over 400 MB - save it smaller"
+NO_PICTURE = "no picture, or damaged, or a camera's raw file - save it as JPEG"
+DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
 OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")  # or AVIF
+HEIC = re.compile(b"....ftyp.{0,28}(?:hei[cmsx]|hevc)", re.DOTALL)  # ISO/IEC 23008-12
 HEIC_ADVICE = (
     "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
     "take JPEG: Settings, Camera, Formats, Most Compatible"
 )
-CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"II*\0\x10\0\0\0CR")
-RAW_ADVICE = "a camera's raw file - save it as JPEG"
-TAG_SUBFILE, TAG_DNG = 254, 50706
+TAG_SUBFILE, TAG_DNG = 254, 50706  # of a TIFF
 
 
 # --- the request and the reply ---
@@ -646,29 +575,38 @@ def build_part(photo: bytes) -> tuple[str, bytes, str]:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
+    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes in all, a file's block by block.
+    The connect timeout limits sending, too: bytes as a whole, a file block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
+    request.prepare_auth(None)  # user:password@ of the address, nothing else
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return connect and read limits; the latter runs while the system empties its buffer."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
-def read_body(response: requests.Response) -> object:
-    """Return the JSON of an answer, or the beginning of its text, but no HTML."""
+def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
+    """Return the API's reply, or raise its words, its status and what to do."""
+    data = response.content.replace(key.encode(), b"[key]")  # it may be quoted
+    reply: object = "" if data.lstrip().startswith(b"<") else data.decode(errors="replace")
     with suppress(ValueError):
-        return response.json()
-    text = response.content[:1000].decode(errors="replace")
-    return "" if text.lstrip().startswith("<") else text
+        reply = json.loads(data)
+    status = response.status_code
+    if status == 200 and find_pages(reply):
+        return cast("dict[str, Any]", reply)
+    words = find_words(reply)
+    if status != 200:
+        reason = response.reason or http.client.responses.get(status, "")
+        words = find_words([f"{status} {reason}:", words]).rstrip(": ")
+    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
+    raise OcrError(f"{words or NO_WORDS} - {advice}")
 
 
 def find_pages(reply: object) -> list[dict[str, Any]]:
@@ -689,42 +627,23 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
     return [page for page in read if isinstance(page.get("ParsedText"), str)]
 
 
-def describe_failure(response: requests.Response, reply: object, key: str) -> str:
-    """Return status, the API's words without the key, and what to do."""
-    status = response.status_code
-    reason = response.reason or http.client.responses.get(status, "")
-    words = find_words(reply).replace(key, "[key]")
-    if status != 200:
-        words = f"{status} {reason}: {words}".rstrip(": ")
-    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
-    return f"{shorten(words)} - {advice}"
-
-
 def find_words(reply: object) -> str:
-    """Return what the API says of a failure, each message once."""
-    if isinstance(reply, str):
-        return " ".join(reply.split())
-    parts = reply if isinstance(reply, list) else []
+    """Return what the API says of a failure, each message once, shortened to a line."""
     if isinstance(reply, dict):
-        parts = [reply.get(name) for name in MESSAGE_FIELDS]
-    said = ""
-    for words in map(find_words, parts):
+        reply = [reply.get(name) for name in MESSAGE_FIELDS]
+    said = reply if isinstance(reply, str) else ""
+    for words in map(find_words, reply if isinstance(reply, list) else []):
         if words not in said:  # the details often repeat the message
-            said = f"{said} {words}".strip()
-    return said
-
-
-def shorten(text: str) -> str:
-    """Return the beginning of a text, without codes for the terminal."""
-    printable = "".join(filter(str.isprintable, text))
-    return printable[:MAX_MESSAGE] or "no text in the reply"
+            said = f"{said} {words}"
+    printable = "".join(filter(str.isprintable, " ".join(said.split())))
+    return printable[:MAX_MESSAGE]
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError if that is no reading."""
     pages = find_pages(reply)
     if not pages:
-        raise OcrError(shorten(find_words(reply)))
+        raise OcrError(find_words(reply) or NO_WORDS)
     text = "\n".join(page["ParsedText"] for page in pages)
     return parse_receipt(text, day_first=day_first)
 
@@ -732,8 +651,8 @@ def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
 def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Image:
     """Return the photo that was sent, with marks where the values were found."""
     page = find_pages(reply)[0]
-    rows = read_rows(page)
-    if not rows:
+    boxes = find_boxes(page)
+    if not boxes:
         raise OcrError("no coordinates in this reply")
     if photo.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
@@ -741,61 +660,45 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(image.width / 36)
-    texts = [" ".join(box.text for box in row) for row in rows]
     for name, line in receipt["evidence"].items():
-        likeness = [SequenceMatcher(None, text, line).ratio() for text in texts]
-        row = rows[likeness.index(max(likeness))]
+        row = boxes.get(line, [])
         for box in row:
-            draw.rectangle(box[1:5], outline="red", width=1 + image.width // 400)
-        label = f" {name}: {receipt.get(name)} "
-        corner = (max(box.right, font.getlength(label)), max(box.top, image.width / 24))
-        draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
-        draw.text(corner, label, "white", font, anchor="rb")
+            draw.rectangle(box, outline="red", width=1 + image.width // 400)
+        if row:
+            _, top, right, _ = row[-1]
+            label = f" {name}: {receipt.get(name)} "
+            corner = max(right, font.getlength(label)), max(top, image.width / 24)
+            draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
+            draw.text(corner, label, "white", font, anchor="rb")
     return image
 
 
-class Box(NamedTuple):
-    """A piece of text and where it stands, in pixels of the photo sent."""
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    slope: float | None  # of a skewed photo; one word has none
-
-    def find_level(self, slope: float) -> float:
-        """Return how far down its middle stands, once the photo is levelled."""
-        return (self.top + self.bottom - slope * (self.left + self.right)) / 2
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
-def read_box(line: dict[str, Any]) -> Box:
-    """Return where one of the overlay's lines stands."""
-    first, last = line["Words"][0], line["Words"][-1]
-    left, right = float(first["Left"]), float(last["Left"])
-    tops = float(first["Top"]), float(last["Top"])
-    slope = (tops[1] - tops[0]) / (right - left) if right > left else None
-    right, bottom = right + last["Width"], max(tops) + last["Height"]
-    return Box(str(line["LineText"]), left, min(tops), right, bottom, slope)
+def find_boxes(page: dict[str, Any]) -> dict[str, list[Box]]:
+    """Return where the words of each line of the text stand on the photo.
 
-
-def read_rows(page: dict[str, Any]) -> list[list[Box]]:
-    """Return the overlay's pieces of text in rows, from top to bottom."""
-    boxes: list[Box] = []
+    Of equal words the overlay's first stands in the first line that has one.
+    """
+    places: dict[str, list[Box]] = defaultdict(list)
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # it has none
-        boxes = [read_box(line) for line in page["TextOverlay"]["Lines"]]
-    slope = median([box.slope for box in boxes if box.slope is not None] or [0.0])
-    reach = median([box.bottom - box.top for box in boxes] or [0.0]) / 2
-    rows: list[list[Box]] = []
-    for box in sorted(boxes, key=lambda box: box.find_level(slope)):
-        if rows and box.find_level(slope) - rows[-1][0].find_level(slope) < reach:
-            rows[-1].append(box)
-        else:
-            rows.append([box])
-    return [sorted(row, key=lambda box: box.left) for row in rows]
+        for piece in page["TextOverlay"]["Lines"]:
+            for word in piece["Words"]:
+                left, top = word["Left"], word["Top"]
+                box = left, top, left + word["Width"], top + word["Height"]
+                places[word["WordText"]].append(box)
+    boxes: dict[str, list[Box]] = {}
+    for line in page["ParsedText"].splitlines():
+        words = line.split()
+        found = [places[word].pop(0) for word in words if places[word]]
+        if found:
+            boxes.setdefault(" ".join(words), found)
+    return boxes
 
 
 SEE = "see https://ocr.space/ocrapi"
+NO_WORDS = "no text in the reply"
 MAX_MESSAGE = 200  # letters of what the API says about a failure
 MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedResults")
 ADVICE = {  # by status, or by its first digit
@@ -811,129 +714,94 @@ ADVICE = {  # by status, or by its first digit
 
 # --- the words of fifteen languages, and the patterns ---
 
-# A row a language, a column a kind of label; * lets a word go on: totale, totals.
-LANGUAGES = """
-English | total: total*, ttl, tot, t0tal*, tota1*, totai*, tatal*, sum, net total, nett
-  total | due: to pay, due, payable*, net payable*, net due, net to pay, to be paid,
-  grand total, final total, after round*, after adj*, total after dis* | amount:
-  amount*, amt, balance*, total includes, total included | subtotal: subtotal*,
-  subtota1, sub total, sub ttl, excl*, before, without, net, nett | tax: tax, taxes,
-  vat, gst, cgst, sgst, igst, hst, pst, qst, sst | including: incl, inclusive,
-  including, includes, included, inc | discount: discount*, disc, saving*, saved,
-  coupon* | cash: cash, paid, pay, payment*, tender*, received, accepted, gift card,
-  voucher*, deposit | card: card, visa, master*, amex, credit, debit, maestro | change:
-  change | rounding: rounding*, rounded, round adj* | points: point*, pts, tip, tips,
-  gratuity, suggested | articles: qty, quantity, item, items, count*, number, price*,
-  unit, description, summary, average | months: jan feb mar apr may jun jul aug sep oct
-  nov dec | weekdays: mon tue wed thu fri sat sun | deadline: valid*, expir*, exp,
-  until, use by, redeem*, best before, after, due, since, est, ends, from, return by |
-  heading: bill, order, table, check, copy, ticket, purchase, sale, sales, refund, no,
-  details, welcome | receipt: receipt*, invoice*, welcome to, thank*, dear, tel,
-  customer*, cashier*, your order, your guest
-German | total: summe, gesamt, gesamtbetrag, gesamtsumme, gesamtpreis, rechnungsbetrag,
-  rechnungssumme, endsumme | due: zu zahlen*, zahlbetrag, endbetrag, zu bezahlen |
-  amount: betrag, brutto* | subtotal: zwischensumme, zwischentotal, netto*, exkl, ohne |
-  tax: mwst, ust, steuer*, mehrwertsteuer, umsatzsteuer | including: inkl*, enthalten* |
-  discount: rabatt*, nachlass, gespart, ersparnis, skonto | cash: bar, barzahlung,
-  gegeben, geg, bezahlt, erhalten, gutschein* | card: karte, kreditkarte, girocard,
-  kartenzahlung | change: rückgeld, zurück, wechselgeld | rounding: rundung*, gerundet |
-  points: punkte*, bonus*, trinkgeld | articles: artikel*, menge, anzahl, stück, preis,
-  preise, einzelpreis | months: jan feb mär/mrz apr mai jun jul aug sep okt nov dez |
-  weekdays: mo/mon di/die mi/mit do/don fr/fre sa/sam so/son | deadline: gültig*, bis,
-  ablauf*, fällig*, seit, zahlbar, haltbar | heading: bon, kopie, tisch, nr | receipt:
-  quittung, rechnung*, beleg*, kassenbon, bestell*, kundenbeleg, kunde, herr, frau
-French | due: à payer, net à payer, montant dû | amount: montant, ttc, total net, solde
-  | subtotal: sous total, ht, hors taxe* | tax: tva, taxe* | including: compris*,
-  inclus*, dont | discount: remise*, réduction*, rabais, avantage*, économie* | cash:
-  espèces, réglé, paiement, payé, reçu, carte cadeau, ticket restaurant | card: carte,
-  cb | change: rendu, monnaie | rounding: arrondi* | points: pourboire, fidélité |
-  articles: article*, qté, quantité, nombre, prix | months: jan fév mar avr mai juin
-  juil aoû sep oct nov déc | weekdays: lun mar mer jeu ven sam dim | deadline: valable*,
-  valide*, jusqu, expire*, avant, depuis, échéance, limite, fin | heading: note,
-  commande, duplicata | receipt: facture*, reçu, justificatif, client*, merci, bienvenue
-Spanish | due: a pagar | amount: importe | subtotal: base, neto, bruto, sin iva | tax:
-  iva, igic, impuesto*, cuota | including: incluid* | discount: descuento*, dto,
-  ahorro*, rebaja* | cash: efectivo, entregado, entrega, recibido, pagado, pago, contado
-  | card: tarjeta | change: cambio, vuelta | rounding: redondeo | points: puntos,
-  propina | articles: artículo*, unidad*, unid, uds, cantidad, precio, descripción |
-  months: ene feb mar abr may jun jul ago sep oct nov dic | weekdays: lun mar mié jue
-  vie sáb dom | deadline: válid*, hasta, caduca*, vence*, vencimiento, desde,
-  devolución, límite | heading: pedido, copia, mesa | receipt: factura*, recibo,
-  cliente, gracias, bienvenid*
-Italian | due: da pagare | amount: importo | subtotal: imponibile, parziale | tax:
-  imposta | including: inclus*, compres* | discount: sconto, sconti, risparmio | cash:
-  contant*, pagato, pagamento, buono | card: carta, bancomat, elettronico | change:
-  resto | rounding: arrotondamento | points: punti, mancia | articles: articol*, pezzi,
-  prezzo, descrizione, quantità | months: gen feb mar apr mag giu lug ago set ott nov
-  dic | weekdays: lun mar mer gio ven sab dom | deadline: fino, scade*, scadenza, entro,
-  dal | receipt: ricevuta, scontrino, fattura, documento, grazie
-Portuguese | amount: valor | subtotal: líquido, sem iva | tax: imposto*, tributos, icms
-  | including: com iva | discount: desconto*, acréscimos, poupança | cash: dinheiro,
-  numerário, entregue, pagamento | card: cartão, crédito, débito, multibanco | change:
-  troco | rounding: arredondamento | points: pontos, gorjeta | articles: itens, artigo*,
-  qtd, qtde, quantidade, preço, unit, descrição | months: jan fev mar abr mai jun jul
-  ago set out nov dez | weekdays: seg ter qua qui sex sáb dom | deadline: até, validade,
-  vencimento | receipt: fatura, cupom, nfc, extrato, cnpj, obrigado
-Dutch | total: totaal*, eindtotaal | due: te betalen, te voldoen | amount: bedrag, saldo
-  | subtotal: subtotaal | tax: btw | including: inclusief | discount: korting*,
-  voordeel, bespaard | cash: contant, betaald, ontvangen, betaling, cadeaukaart | card:
-  pin, kaart, bankpas | change: wisselgeld, terug | rounding: afronding | points:
-  punten, fooi, zegels | articles: artikelen, aantal, stuks, prijs, omschrijving |
-  months: jan feb mrt/maa apr mei jun jul aug sep okt nov dec | weekdays: ma/maa di/din
-  wo/woe do/don vr/vri za/zat zo/zon | deadline: geldig*, tot, vervalt, vervaldatum,
-  sinds, uiterlijk | receipt: factuur, kassabon, klant, bedankt, welkom
-Swedish | total: summa*, totalsumma | due: att betala | amount: belopp | subtotal:
-  delsumma | tax: moms | discount: rabatter | cash: kontant*, betalt, mottaget,
-  presentkort | card: kort, bankkort | change: växel, tillbaka | rounding:
-  öresavrundning, avrundning, öresutjämning | points: poäng, dricks | articles: antal,
-  varor, artiklar, pris, benämning | months: jan feb mar apr maj jun jul aug sep okt nov
-  dec | weekdays: mån tis ons tor fre lör sön | deadline: giltig*, gäller, bäst före,
-  förfall*, senast, sedan | receipt: kvitto*, faktura*, kund, tack, välkommen
-Norwegian | total: totalsum | due: å betale, til betaling | amount: beløp | subtotal:
-  delsum, mellomsum, eks, ekskl, nettopris | tax: mva, avgift | discount: spart | cash:
-  mottatt | card: bankaxept | change: veksel, vekslepenger, tilbake | rounding:
-  avrunding, øreavrunding | points: poeng | articles: antall, varer | months: jan feb
-  mar apr mai jun jul aug sep okt nov des | weekdays: man tir ons tor fre lør søn |
-  deadline: gyldig*, forfall*, utløp*, siden, innen, senest, holdbar | receipt:
-  kvittering, ordre*, bestilling*, takk, velkommen
-Danish | total: i alt, ialt | due: at betale | amount: beløb | discount: rabat,
-  besparelse, sparet | cash: modtaget | card: dankort | change: byttepenge, retur,
-  tilbage | rounding: afrunding, øreafrunding | points: drikkepenge | deadline:
-  forfald*, udløb* | receipt: tak
-Finnish | total: yhteensä, yht, loppusumma | due: maksettava* | subtotal: välisumma,
-  veroton* | tax: alv, vero | including: sis | discount: alennu*, säästö, etu | cash:
-  käteinen, maksettu, maksu | card: kortti, pankkikortti, korttimaksu | change:
-  takaisin, vaihtoraha | rounding: pyöristys | points: pistee*, pistettä | articles:
-  kpl, määrä, tuotte*, hinta | months: tam hel maal huh tou kes hei elo syy lok marr jou
-  | weekdays: ma/maa ti/tii ke/kes to/tor pe/per la/lau su/sun | deadline: voimassa,
-  asti, saakka, eräpäivä, viimeistään, alkaen, ennen | receipt: kuitti, lasku, asiakas,
-  kiitos, tervetuloa
-Polish | total: razem, suma, ogółem | due: do zapłaty, należność | amount: kwota,
-  wartość | subtotal: suma częściowa | tax: ptu, podatek | including: zawiera |
-  discount: rabat*, upust*, oszczęd*, zniżka, opust*, kupon | cash: gotówka, zapłacono,
-  wpłacono, płatność | card: karta, karty | change: reszta | rounding: zaokrąglenie |
-  points: punkt*, napiwek | articles: ilość, szt, pozycji, cena, nazwa | months: sty lut
-  mar kwi maj cze lip sie wrz paź lis gru | weekdays: pn/pon wt/wto śr/śro cz/czw pt/pią
-  sb/sob nd/nie | deadline: ważn*, do, od, termin*, upływa | receipt: paragon*, nabywca,
-  klient, dziękujemy, witamy
-Czech | total: celkem, celková, součet | due: k úhradě, k platbě, k zaplacení | amount:
-  částka | subtotal: mezisoučet, základ, bez dph | tax: dph | including: vč, včetně |
-  discount: sleva, slevy, úspor*, ušetřen* | cash: hotovost*, placeno, zaplaceno,
-  přijato | card: kartou | change: vráceno, vrátit, zpět | rounding: zaokrouhlení,
-  vyrovnání | points: body, bodů, spropitné | articles: položek, počet, množství, název
-  | months: led úno bře dub kvě čer čvc/červenc srp zář říj lis pro | weekdays: po/pon
-  út/úte st/stř čt/čtv pá/pát so/sob ne/ned | deadline: plat*, splatn*, spotřebujte |
-  receipt: účtenka, doklad, zákazník, děkujeme, vítáme
-Romanian | due: de plată, de achitat | amount: valoare | subtotal: fără tva | including:
-  cu tva | discount: reducer*, economi* | cash: numerar, plătit, achitat | change: rest
-  | rounding: rotunjire | points: puncte, bacșiș | articles: cantitate, preț, buc |
-  months: ian feb mar apr mai iun iul aug sep oct noi dec | weekdays: lun mar mie joi
-  vin sâm dum | deadline: valabil*, până, expiră, scaden* | heading: fiscal | receipt:
-  chitanță, mulțumim
-Japanese | total: 合計, 総計 | due: 請求額 | subtotal: 小計 | tax: 税, 対象 |
-  discount: 値引, 割引 | cash: 預, 現金, 支払 | change: 釣 | points: ポイント |
-  articles: 点数, 数量, 単価 | weekdays: 月 火 水 木 金 土 日 | deadline: 有効, 期限 |
-  receipt: 領収, レシート, 電話
+# A row a kind of label, with the words of English, German, French, Spanish, Italian,
+# Portuguese, Dutch, Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian and
+# Japanese, where they are not an earlier one's; * lets a word go on: totale, totals.
+LABEL_WORDS = """\
+total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
+  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal
+  | summa*, totalsumma | i alt | yhteensä, yht | razem, suma, ogółem | celkem |
+  合計, 総計
+due: to pay, due, payable*, to be paid, grand total, final total, after round*,
+  after adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à
+  payer, net à payer | a pagar | da pagare | te betalen | att betala | å betale | at
+  betale | maksettava* | do zapłaty, należność | k úhradě, k platbě | de plată
+amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
+  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb
+  | kwota, wartość | částka | valoare
+subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
+  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors
+  taxe* | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal |
+  delsumma | delsum, eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph
+  | fără tva | 小計
+tax: tax*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
+  mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero
+  | ptu, podatek | dph | 税, 対象
+including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
+  sis | zawiera | vč, včetně
+discount: discount*, disc, saving*, saved, coupon* | rabatt*, gespart | remise*,
+  réduction*, économie* | descuento*, dto, ahorro* | sconto, sconti | desconto* |
+  korting* | spart | rabat | alennu*, säästö | rabat*, upust*, zniżka, kupon |
+  sleva, slevy | reducer*, economi* | 割引
+cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
+  deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
+  réglé, paiement, payé, reçu | efectivo, entregado, entrega, recibido, pago,
+  contado | contant*, pagato, pagamento | dinheiro | betaald, ontvangen, betaling |
+  kontant*, betalt | mottatt | modtaget | käteinen, maksettu, maksu | gotówka,
+  zapłacono, płatność | hotovost*, zaplaceno, přijato | numerar, plătit | 預, 現金,
+  支払
+card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
+  kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
+  multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
+change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
+  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
+  byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
+rounding: rounding*, rounded, round adj* | rundung* | arrondi* | redondeo |
+  arrotondamento | arredondamento | afronding | öresavrundning, avrundning |
+  avrunding, øreavrunding | afrunding | pyöristys | zaokrąglenie | zaokrouhlení |
+  rotunjire
+points: point*, pts, tip, tips, gratuity, suggested | punkte*, bonus*, trinkgeld |
+  pourboire, fidélité | puntos, propina | punti, mancia | pontos, gorjeta | punten,
+  fooi | poäng, dricks | poeng | drikkepenge | pistee* | punkt*, napiwek | body,
+  spropitné | bacșiș | ポイント
+articles: qty, quantity, item*, count*, number, price*, unit, description, summary,
+  average | artikel*, menge, anzahl, stück, preis, preise, einzelpreis | article*,
+  qté, quantité, nombre, prix | artículo*, unid, uds, cantidad, precio, descripción
+  | pezzi, prezzo, descrizione, quantità | itens, artigo*, qtd, qtde, quantidade,
+  preço, descrição | artikelen, aantal, stuks, prijs | antal, varor, artiklar, pris
+  | antall, varer | kpl, määrä, tuotte*, hinta | ilość, szt, pozycji, cena, nazwa |
+  položek, počet, množství, název | cantitate, preț, buc | 点数, 単価
+deadline: valid*, expir*, exp, until, redeem*, best before, after, due, since, est,
+  ends, from, return by | gültig*, bis, fällig*, seit | valable*, valide*, jusqu,
+  expire*, avant, limite, fin | hasta, vence*, desde, devolución | fino, scade*,
+  entro | até, vencimento | geldig*, tot, vervalt, uiterlijk | giltig*, gäller,
+  förfall*, senast | gyldig*, utløp*, senest | forfald*, udløb* | voimassa, asti,
+  eräpäivä | ważn*, do, od, termin* | plat*, splatn* | valabil*, până, expiră |
+  有効, 期限
+receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your
+  order, your guest | quittung, rechnung*, beleg*, kassenbon, bestell*, kundenbeleg,
+  kunde, herr, frau | facture*, reçu, client*, merci, bienvenue | factura*, recibo,
+  cliente, gracias, bienvenid* | ricevuta, scontrino, fattura, documento, grazie |
+  fatura, cupom, nfc, extrato, cnpj, obrigado | factuur, kassabon, klant, bedankt,
+  welkom | kvitto*, faktura*, kund, tack, välkommen | kvittering, ordre*,
+  bestilling*, takk, velkommen | tak | kuitti, lasku, asiakas, kiitos, tervetuloa |
+  paragon*, nabywca, dziękujemy, witamy | účtenka, doklad, zákazník, děkujeme,
+  vítáme | chitanță, mulțumim, bon fiscal | 領収, レシート, 電話
+"""
+MONTH_NAMES = """
+jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz mrt maa bře |
+apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes cze čer iun |
+jul juil lug hei lip čvc červenc iul | aug aoû ago elo sie srp | sep set syy wrz zář |
+oct okt ott out lok paź říj | nov marr lis noi | dec dez déc dic des jou gru pro
+"""
+WEEKDAY_NAMES = """\
+mon mo lun seg ma maa mån man pn pon po 月
+tue di die mar ter din tis tir ti tii wt wto út úte 火
+wed mi mit mer mié qua wo woe ons ke kes śr śro st stř mie 水
+thu do don jeu jue gio qui tor to cz czw čt čtv joi 木
+fri fr fre ven vie sex vr vri pe per pt pią pá pát vin 金
+sat sa sam sáb sab za zat lör lør la lau sb sob so sâm 土
+sun so son dim dom zo zon sön søn su nd nie ne ned dum 日
 """
 
 CURRENCIES = {
@@ -946,9 +814,7 @@ CURRENCIES = {
 SHARED = {  # a sign of several currencies: the first whose marks are in the text
     "DOLLAR": {
         "CAD": r"\bcanada|\b[hp]st\b|\b[a-z]\d[a-z][ -]?\d[a-z]\d\b|, (?:ab|bc|on|qc)\b",
-        "AUD": r"\baustralia|\babn\b",
-        "SGD": r"\bsingapore",
-        "NZD": r"\bnew zealand",
+        "AUD": r"\baustralia|\babn\b", "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
         "": r"\b(?:gst|vat|iva|tva|rfc|cnpj)\b|DOLLAR ?\d+,\d\d(?!\d)|\d,\d\d ?DOLLAR",
         "USD": "",
     },
@@ -957,7 +823,7 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "DKK": r"danmark|\bcvr\b|byttepenge|dankort|\bi alt\b|heraf",
         "SEK": r"\bmoms\b|sverige|vaxel|att betala|kvitto",
     },
-}
+}  # fmt: skip
 
 # Of the kinds that a label names, the first here counts: TOTAL TAX is a tax.
 PRECEDENCE = (
@@ -965,50 +831,54 @@ PRECEDENCE = (
 ).split()
 OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
 # 2 ITEMS TOTAL, ITEMS 2 TOTAL, TOTAL INCL. VAT: the count has its number, the tax no say.
-SAYS_NOTHING = re.compile("number/articles|^articles/number|including/(number/)?tax")
+SAYS_NOTHING = re.compile("number/articles|including/tax")
 TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
 
 
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
-COLUMNS = read_columns()
-LABELS = {word: kind for kind in [*PRECEDENCE, "including"] for word in COLUMNS[kind]}
+ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
+WORDS = {kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)}
+LABELS = {word: kind for kind in [*PRECEDENCE, "including"] for word in WORDS[kind]}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(match_any(LABELS, r"\d+(?![\da-z])"))
-DEADLINE = re.compile(match_any(COLUMNS["deadline"]))
-MONTHS = {name: place + 1 for name, place in number_names("months")}
-WEEKDAYS = set(number_names("weekdays"))
+DEADLINE = re.compile(match_any(WORDS["deadline"]))
+MONTHS = {
+    name: number
+    for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
+    for name in names.split()
+}
+WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).splitlines()]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 FRANCS = r"fr\.(?= ?\d+[.,](?:\d\d(?![\d.])|-))"  # Fr. 5.50, not Fr. 05.12.2025
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹', 'fr.'}, FRANCS)}")
 CODE = re.compile("[A-Z]{3,}")
-MAX_LABEL = 80  # letters
-LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}")  # not the KG behind an amount
-UNKNOWN = re.compile(r"[^\W\dA-Z_]{2}")
+MAX_LINE = 200  # letters
+LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG behind an amount
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
 NO_SEPARATORS = str.maketrans("", "", ".,' -")
-# 1,234.50  1.234,50  1'234.50  1 234,50  .50  45.-  1,080 of yen; a minus before the
-# currency, before the number, or behind it; misread 12. 80  12-80  1O.OO  RN5.00; but
-# nothing in 1,23,456.00  1.2.345  6.00%  l2.50 (who knows which digit).
+# 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
+# before the number, or behind it; misread 12. 80  12-80; but nothing in 1,23,456.00
+# 6.00%  l2.50 (who knows which digit).
 AMOUNT = re.compile(
-    r"(?=[-A-Z\do.])(?<![\dbilosz'(/A-Z-])(?<!\d[.,])"
-    r"(?:(?P<minus>-?)(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
-    r"(?P<whole>\d{1,3}(?:[,']\d{3}){1,2}(?=\.\d)|\d{1,3}(?:[.' ]\d{3}){1,2}(?=,\d)"
-    r"|\d{1,3}(?:[,.']\d{3}){1,2}(?![.,]?\d)|[0o]|[1-9][\do]{0,6}|)"
-    r"(?:(?:(?<=[\do])(?:[.,] ?|-)|(?<![^ A-Z-])\.)(?P<cents>[\do]{2})"
-    r"|(?<=\d)(?P<dash>[.,:]--?)"
-    r"|(?<=\d)(?(before)|(?= ?[A-Z]))(?![a-z.,]| \d))"  # whole: beside a currency
-    r"(?![\d_]|[a-z]{2}|[.,:/-]\d| ?%)(?P<minus_behind>-?)"
-    r"(?= ?(?P<behind>[A-Z]{3,})|)"
+    r"""
+    (?=[-A-Z\d]) (?<![\w-]) (?<!\d[.,])
+    (?P<minus>-?) (?:(?P<before>[A-Z]{3,})[ :.]{0,3})? (?P<sign>-?)
+    (?P<whole>\d{1,3}(?:[,.']\d{3}){1,2} | \d{1,3}(?:[ ]\d{3}){1,2}(?=,\d) | 0 | [1-9]\d{0,6})
+    (?P<point>[.,-][ ]?(?P<cents>\d\d) | [.,:]--? | )
+    (?!\d | [a-z]{2} | [.,:/-]\d | [ ]?%) (?P<minus_behind>-?)
+    (?=[ ]?(?P<behind>[A-Z]{3,}) | )
+    """,
+    re.VERBOSE,
 )
-MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]{{0,9}}[ ./,'-]{{0,3}}"
+MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
-YEAR_FIRST = r"(?<!\d)((?:19|20)\d\d) ?([-/.年]) ?(\d\d?) ?(?:\2|月) ?(\d\d?)(?!\d)"
+YEAR_FIRST = r"(?<!\d)((?:19|20)\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
 YEAR_LAST = r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR
 MONTH_FIRST = MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR
 DATES = [  # the orders that a form may have (- is the separator, not used), the form
-    (("y-md",), re.compile(YEAR_FIRST)),
+    (("ymd",), re.compile(YEAR_FIRST)),
     (("m-dy", "d-my"), re.compile(YEAR_LAST)),
     (("mdy", "dmy"), re.compile(r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)")),
     (("dmy",), re.compile(DAY + MONTH + YEAR)),
@@ -1017,8 +887,8 @@ DATES = [  # the orders that a form may have (- is the separator, not used), the
 TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
-CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|^\d\d?([-.])[a-z]+\1")
-WORDS = re.compile(r"[^\W\d_]+")
+CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|[a-z]")
+NAMES = re.compile(r"[^\W\d_]+")
 FIRST_DATE = datetime.date(1990, 1, 1)
 
 LEGAL_FORM = re.compile(
@@ -1028,9 +898,8 @@ LEGAL_FORM = re.compile(
     re.IGNORECASE,
 )
 GOES_ON = re.compile(r"\W|co\b|sdn|\w+ sdn", re.IGNORECASE)
-RECEIPT = re.compile(match_any(COLUMNS["receipt"]))
-HEADING = re.compile(match_any([*LABELS, *COLUMNS["heading"]]))  # and nothing else
-TWO_LETTERS = re.compile(r"[^\W\d_]\W?[^\W\d_]")
+RECEIPT = re.compile(match_any(WORDS["receipt"]))
+TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, a time, an address in the web, a field of a form, a place: Edmonton, AB.
 NO_NAME = re.compile(r"\d{5}|\d{3}\W\d{3}|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
@@ -1044,8 +913,8 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # the first that is in the text of an exception; what to say instead
-    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # a sign in the text of an exception, and what to say instead of it
+    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -1080,9 +949,9 @@ def save_whole(image: Image.Image, path: Path) -> None:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong, and what to do; no address, it may hold a password."""
+    """Return what went wrong and what to do, without the address: it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # that text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
@@ -1095,11 +964,9 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int:
     """Scan what the command line names, print each receipt; return the exit code."""
-    import json
-
     scanner = ReceiptScanner(url=url, language=args.language, day_first=args.day_first)
-    receipts, exit_code = [], 0
     images = args.images or [str(SAMPLE)]
+    receipts, exit_code = [], 0
     for source in [args.from_json] if args.from_json else images:
         receipt = None
         try:
@@ -1108,6 +975,7 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
             else:
                 reply = scanner.recognize(source)
             receipt = parse_reply(reply, day_first=args.day_first)
+            receipts.append({"file": source, **receipt})
             if args.annotate:
                 marked = annotate(prepare_photo(images[0]), reply, receipt)
                 save_whole(marked, args.annotate)
@@ -1118,8 +986,6 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
             exit_code = 1
         if receipt and not args.json:
             print(source, describe(receipt), sep="\n")
-        if receipt:
-            receipts.append({"file": source, **receipt})
     if args.json:
         print(json.dumps(receipts, indent=2, default=str))
     return exit_code
@@ -1134,16 +1000,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--language", default="eng", metavar="CODE", help="eng, ger, fre ...")
     parser.add_argument("--day-first", action="store_true", help="read 03/04/2026 as 3 April")
     parser.add_argument("--json", action="store_true", help="print the receipts as a JSON list")
-    parser.add_argument(
-        "--annotate", type=Path, metavar="OUT.png", help="mark on the photo what was found"
-    )
+    parser.add_argument("--annotate", type=Path, metavar="OUT.png", help="mark what was found")
     parser.add_argument("--from-json", metavar="REPLY", help="a saved reply: no key, no network")
     parser.add_argument("--url", help=f"where to (default: {OCR_URL})")
     args = parser.parse_args(argv)
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
-    to_mark = 1 if args.annotate else 0
-    if args.from_json and len(args.images) != to_mark:
+    if args.from_json and len(args.images) != bool(args.annotate):
         parser.error("--from-json goes with no image, or with the one to --annotate")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv

@@ -734,10 +734,7 @@ def test_marks_a_scan_of_16_bits_on_no_white_page(tmp_path: Path) -> None:
     assert ImageStat.Stat(marked.convert("L")).stddev[0] > 20, "nothing is left of the receipt"
 
 
-GOOD_LINES = GOOD["ParsedResults"][0]["TextOverlay"]["Lines"]
-
-
-@pytest.mark.parametrize("lines", [None, 7, [None], [{"Words": []}], [*GOOD_LINES, {}]])
+@pytest.mark.parametrize("lines", [None, 7, [None], [{"Words": []}], [{}]])
 def test_a_reply_without_coordinates_has_nothing_to_mark(lines: object) -> None:
     reply = json.loads(json.dumps(GOOD))
     reply["ParsedResults"][0]["TextOverlay"] = {"Lines": lines}
