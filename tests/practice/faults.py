@@ -433,6 +433,7 @@ def retry_after(request: Request, value: str) -> Response:
 
 # --- many uploads ------------------------------------------------------------------------------
 
+clock = time.monotonic
 _accepted: dict[str, deque[float]] = {}  # by path and query: when the last ones were
 _answered: WeakSet[socket.socket] = WeakSet()  # connections that had an answer
 
@@ -441,7 +442,7 @@ _answered: WeakSet[socket.socket] = WeakSet()  # connections that had an answer
 def rate_limit(request: Request) -> Response:
     """429 with Retry-After: 1 for more than `?per_second=2` uploads. `?token=` starts anew."""
     receive(request)
-    per_second, now = request.args.get("per_second", 2, type=int), time.monotonic()
+    per_second, now = request.args.get("per_second", 2, type=int), clock()
     with _seen_lock:
         accepted = _accepted.setdefault(request.full_path, deque(maxlen=per_second))
         if len(accepted) == per_second and now - accepted[0] < 1:

@@ -34,6 +34,7 @@ import responses
 from conftest import NOWHERE, ROOT, SAMPLES, STOPPABLE_PYTHON, RunScript
 from conftest import run_main as run_main_of
 from offline import PracticeServer
+from practice import faults
 from wire import (
     NETRC_PASSWORD,
     OK,
@@ -298,13 +299,14 @@ def upload_bytes(folder: Path, size: int, url: str, **options: Any) -> UploadRes
     return upload(path, url, **options)
 
 
+@pytest.mark.slow
 def test_a_slow_line_has_the_time_that_it_needs(tmp_path: Path) -> None:
     """Three at once, each for longer than the limits; an hour or a second, it is the same."""
-    with slow_reader(1_000_000) as wire, ThreadPoolExecutor(3) as pool:
+    with slow_reader(2_500_000) as wire, ThreadPoolExecutor(3) as pool:
         paths = [tmp_path / f"{number}.bin" for number in range(3)]
         for path in paths:
             path.write_bytes(os.urandom(3_000_000))
-        send = partial(upload_single_file, url=wire.url, timeout=(1, 1))
+        send = partial(upload_single_file, url=wire.url, timeout=(0.5, 0.5))
         results = list(pool.map(send, paths))
     assert [str(result) for result in results] == [f"OK {path.name}: 200" for path in paths]
     assert all(len(request.body) == request.length for request in wire.requests)
@@ -513,10 +515,14 @@ def test_nobody_waits_for_hours(uploads: Uploads, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_all_arrive_where_the_server_takes_two_a_second(
-    server: PracticeServer, tmp_path: Path
+    server: PracticeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In a hurry: a second is over after a tenth, for the server and for who waits."""
+    monkeypatch.setattr(faults, "clock", lambda: 10 * time.monotonic())
     url = f"{server.url}/faults/rate-limit?per_second=2&token={time.monotonic_ns()}"
-    results = list(upload_files(write_files(tmp_path, 12), url, max_workers=10))
+    with ThreadPoolExecutor(10) as pool:
+        send = partial(upload_single_file, url=url, sleep=lambda pause: time.sleep(pause / 10))
+        results = list(pool.map(send, write_files(tmp_path, 12)))
     assert [result.error for result in results] == [None] * 12
 
 

@@ -204,8 +204,8 @@ def test_a_slow_line_may_send_for_longer_than_the_limits(
     """At the end the system still holds much of the file, and the answer is waited for."""
     path = make_file(tmp_path, 8_000_000)
     trust(monkeypatch, tmp_path)
-    with slow_reader(3_500_000, tls=True) as wire:
-        stream_upload(path, wire.url, on_progress=ignore_progress, timeout=(1, 0.3)).close()
+    with slow_reader(7_000_000, tls=True) as wire:
+        stream_upload(path, wire.url, on_progress=ignore_progress, timeout=(0.5, 0.15)).close()
     assert len(wire.requests[0].body) == 8_000_000
 
 
