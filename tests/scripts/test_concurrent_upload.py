@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import multiprocessing
 import os
@@ -708,10 +709,14 @@ def test_what_paths_raises_comes_after_what_is_under_way_and_the_rest_is_not_sen
 
 
 def test_a_path_that_is_none_is_a_mistake_of_the_caller(uploads: Uploads, tmp_path: Path) -> None:
-    batch = upload_files([*write_files(tmp_path, 1), None], uploads.url)  # type: ignore[list-item]
-    assert next(batch).ok
-    with pytest.raises(TypeError):
-        next(batch)
+    good = write_files(tmp_path, 1)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(10_000)))
+    with gzip.open(tmp_path / "a.gz") as handle:  # that would be cut at its packed size
+        for wrong in (None, handle):
+            batch = upload_files([*good, wrong], uploads.url)  # type: ignore[list-item]
+            assert next(batch).ok
+            with pytest.raises(TypeError):
+                next(batch)
 
 
 @pytest.mark.parametrize("executor", [None, InlineExecutor()])

@@ -1020,6 +1020,14 @@ def test_a_redirect_that_loses_the_file_is_an_error(
     assert "a redirect lost the file" in err
 
 
+def test_a_bundle_of_certificates_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/bundle.pem")
+    error = check_error(capsys, SAMPLES / "avatar.png", "--url", "https://127.0.0.1/post")
+    assert "/nowhere/bundle.pem" in error
+
+
 def test_a_refused_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     html = SAMPLES / "not_a_picture.jpg"
     assert "not_a_picture.jpg: not a JPEG, PNG, GIF or WebP" in check_error(capsys, html)

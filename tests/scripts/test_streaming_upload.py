@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -292,6 +293,14 @@ def test_refuses_a_media_type_that_forges_a_header(tmp_path: Path) -> None:
     for media_type in ("text/plain\r\nX-Evil: 1", "text/plain\n", "\r"):
         with pytest.raises(ValueError, match="line breaks"):
             MultipartFileReader(make_file(tmp_path, 1), media_type=media_type)
+
+
+def test_what_is_no_path_is_refused_and_not_cut_at_its_packed_size(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        file.write(bytes(10_000))
+    for multipart in (False, True):
+        with gzip.open(tmp_path / "a.gz") as handle, pytest.raises(TypeError):
+            stream_upload(handle, NOWHERE, multipart=multipart)  # type: ignore[arg-type]
 
 
 # --- answers -----------------------------------------------------------------------------------
