@@ -233,7 +233,7 @@ def classify(words: str) -> str | None:
     if TAX_OR_TOTAL.fullmatch(story):
         return "amount"
     kinds = SAYS_NOTHING.sub("", story).split("/")
-    return next((kind for kind in PRECEDENCE if kind in kinds), "")
+    return next((kind for kind in WORDS if kind in kinds), "")
 
 
 def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
@@ -340,12 +340,11 @@ def find_currency(
     return next((code for code, marks in signs.items() if re.search(marks, text)), "") or None
 
 
-FoundDate = tuple[datetime.date | None, bool, str]
-
-
-def find_date(lines: list[Line], day_first: bool, latest: datetime.date) -> FoundDate:
+def find_date(
+    lines: list[Line], day_first: bool, latest: datetime.date
+) -> tuple[datetime.date | None, bool, str]:
     """Return the date, whether another order was possible, and its line."""
-    found: dict[bool, FoundDate] = {}
+    found: dict[bool, tuple[datetime.date, bool, str]] = {}
     above = ""
     for line in lines:
         for match, dates in read_dates(line.text, latest):
@@ -594,17 +593,17 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
     """Return the API's reply, or raise its words, its status and what to do."""
-    data = response.content.replace(key.encode(), b"[key]")  # it may be quoted
-    reply: object = "" if data.lstrip().startswith(b"<") else data.decode(errors="replace")
+    text = response.content.decode(errors="replace")
+    reply: object = "" if text.lstrip().startswith("<") else text
     with suppress(ValueError):
-        reply = json.loads(data)
+        reply = json.loads(response.content)
     status = response.status_code
     if status == 200 and find_pages(reply):
         return cast("dict[str, Any]", reply)
-    words = find_words(reply)
+    words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
     if status != 200:
-        reason = response.reason or http.client.responses.get(status, "")
-        words = find_words([f"{status} {reason}:", words]).rstrip(": ")
+        reason = find_words(response.reason) or http.client.responses.get(status, "")
+        words = f"{status} {reason}: {words}".rstrip(": ")
     advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
     raise OcrError(f"{words or NO_WORDS} - {advice}")
 
@@ -612,9 +611,9 @@ def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
 def find_pages(reply: object) -> list[dict[str, Any]]:
     """Return the pages that were read; none where the API reports a failure.
 
-    It does so by a bare string, by a flag with a message or a list of messages, or,
-    with the flag unset, by the exit code of each page (https://ocr.space/ocrapi). Exit
-    code 2 of the whole says that some pages were read, others not.
+    It does so by a bare string, by a flag with messages, or, with the flag unset, by
+    the exit code of each page (https://ocr.space/ocrapi). Exit code 2 of the whole says
+    that some pages were read, others not.
     """
     if not isinstance(reply, dict):
         return []
@@ -628,22 +627,21 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
 
 
 def find_words(reply: object) -> str:
-    """Return what the API says of a failure, each message once, shortened to a line."""
+    """Return what the API says of a failure, each message once."""
     if isinstance(reply, dict):
         reply = [reply.get(name) for name in MESSAGE_FIELDS]
     said = reply if isinstance(reply, str) else ""
     for words in map(find_words, reply if isinstance(reply, list) else []):
         if words not in said:  # the details often repeat the message
             said = f"{said} {words}"
-    printable = "".join(filter(str.isprintable, " ".join(said.split())))
-    return printable[:MAX_MESSAGE]
+    return "".join(filter(str.isprintable, " ".join(said.split())))
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError if that is no reading."""
     pages = find_pages(reply)
     if not pages:
-        raise OcrError(find_words(reply) or NO_WORDS)
+        raise OcrError(find_words(reply)[:MAX_MESSAGE] or NO_WORDS)
     text = "\n".join(page["ParsedText"] for page in pages)
     return parse_receipt(text, day_first=day_first)
 
@@ -652,7 +650,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     """Return the photo that was sent, with marks where the values were found."""
     page = find_pages(reply)[0]
     boxes = find_boxes(page)
-    if not boxes:
+    if not any(boxes.values()):
         raise OcrError("no coordinates in this reply")
     if photo.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
@@ -673,27 +671,23 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     return image
 
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-
-
-def find_boxes(page: dict[str, Any]) -> dict[str, list[Box]]:
+def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     """Return where the words of each line of the text stand on the photo.
 
     Of equal words the overlay's first stands in the first line that has one.
     """
-    places: dict[str, list[Box]] = defaultdict(list)
+    places: dict[str, list[list[float]]] = defaultdict(list)
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # it has none
         for piece in page["TextOverlay"]["Lines"]:
             for word in piece["Words"]:
                 left, top = word["Left"], word["Top"]
-                box = left, top, left + word["Width"], top + word["Height"]
+                box = [left, top, left + word["Width"], top + word["Height"]]
                 places[word["WordText"]].append(box)
-    boxes: dict[str, list[Box]] = {}
+    boxes: dict[str, list[list[float]]] = {}
     for line in page["ParsedText"].splitlines():
         words = line.split()
         found = [places[word].pop(0) for word in words if places[word]]
-        if found:
-            boxes.setdefault(" ".join(words), found)
+        boxes.setdefault(" ".join(words), found)
     return boxes
 
 
@@ -714,79 +708,70 @@ ADVICE = {  # by status, or by its first digit
 
 # --- the words of fifteen languages, and the patterns ---
 
-# A row a kind of label, with the words of English, German, French, Spanish, Italian,
-# Portuguese, Dutch, Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian and
-# Japanese, where they are not an earlier one's; * lets a word go on: totale, totals.
+# A row a kind of label. Of the kinds that a label names, the first counts: TOTAL TAX is a
+# tax. The words of one language, as English, German, French, stand before those of the
+# next; a word that two share stands once; * lets a word go on: totale, totals.
 LABEL_WORDS = """\
-total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
-  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal
-  | summa*, totalsumma | i alt | yhteensä, yht | razem, suma, ogółem | celkem |
-  合計, 総計
-due: to pay, due, payable*, to be paid, grand total, final total, after round*,
-  after adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à
-  payer, net à payer | a pagar | da pagare | te betalen | att betala | å betale | at
-  betale | maksettava* | do zapłaty, należność | k úhradě, k platbě | de plată
-amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
-  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb
-  | kwota, wartość | částka | valoare
-subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
-  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors
-  taxe* | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal |
-  delsumma | delsum, eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph
-  | fără tva | 小計
+points: point*, pts, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
+  pourboire, fidélité | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi
+  | poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, spropitné | bacșiș |
+  ポイント
+change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta | resto
+  | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake | byttepenge, retur,
+  tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
+discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*, reduc*,
+  econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting* | spart |
+  alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
+rounding: round* | rund* | arrond* | redond* | arroton* | arredond* | afrond* | avrund*,
+  öresavrund* | øreavrund* | afrund* | pyörist* | zaokr* | rotunj*
+subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net, nett
+  | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors taxe* |
+  base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal | delsum* |
+  eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără tva | 小計
 tax: tax*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
-  mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero
-  | ptu, podatek | dph | 税, 対象
-including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
-  sis | zawiera | vč, včetně
-discount: discount*, disc, saving*, saved, coupon* | rabatt*, gespart | remise*,
-  réduction*, économie* | descuento*, dto, ahorro* | sconto, sconti | desconto* |
-  korting* | spart | rabat | alennu*, säästö | rabat*, upust*, zniżka, kupon |
-  sleva, slevy | reducer*, economi* | 割引
+  mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero |
+  ptu, podatek | dph | 税, 対象
 cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
   deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
-  réglé, paiement, payé, reçu | efectivo, entregado, entrega, recibido, pago,
-  contado | contant*, pagato, pagamento | dinheiro | betaald, ontvangen, betaling |
-  kontant*, betalt | mottatt | modtaget | käteinen, maksettu, maksu | gotówka,
-  zapłacono, płatność | hotovost*, zaplaceno, přijato | numerar, plătit | 預, 現金,
-  支払
-card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
-  kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
-  multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
-change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
-  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
-  byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
-rounding: rounding*, rounded, round adj* | rundung* | arrondi* | redondeo |
-  arrotondamento | arredondamento | afronding | öresavrundning, avrundning |
-  avrunding, øreavrunding | afrunding | pyöristys | zaokrąglenie | zaokrouhlení |
-  rotunjire
-points: point*, pts, tip, tips, gratuity, suggested | punkte*, bonus*, trinkgeld |
-  pourboire, fidélité | puntos, propina | punti, mancia | pontos, gorjeta | punten,
-  fooi | poäng, dricks | poeng | drikkepenge | pistee* | punkt*, napiwek | body,
-  spropitné | bacșiș | ポイント
-articles: qty, quantity, item*, count*, number, price*, unit, description, summary,
-  average | artikel*, menge, anzahl, stück, preis, preise, einzelpreis | article*,
-  qté, quantité, nombre, prix | artículo*, unid, uds, cantidad, precio, descripción
-  | pezzi, prezzo, descrizione, quantità | itens, artigo*, qtd, qtde, quantidade,
-  preço, descrição | artikelen, aantal, stuks, prijs | antal, varor, artiklar, pris
-  | antall, varer | kpl, määrä, tuotte*, hinta | ilość, szt, pozycji, cena, nazwa |
-  položek, počet, množství, název | cantitate, preț, buc | 点数, 単価
+  réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado | contant*,
+  pagato, pagamento | dinheiro | betal*, betaald, ontvangen | kontant* | mottatt |
+  modtaget | käteinen, maks* | gotówka, zapłacono, płatność | hotovost*, zaplaceno,
+  přijato | numerar, plătit | 預, 現金, 支払
+card: card, visa, master*, amex, credit, debit, maestro | karte, girocard, kartenzahlung
+  | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito, multibanco | pin,
+  kaart | kort | dankort | kortti | karta, karty | kartou
+articles: qty, quant*, item*, count*, number, price*, unit, descri*, summary, average |
+  artikel*, menge, anzahl, stück, preis*, einzelpreis | articl*, qté, nombre, prix |
+  artícul*, unid, uds, cantidad, precio | pezzi, prezzo | itens, artigo*, qtd, qtde,
+  preço | aantal, stuks, prijs | antal*, varor, artiklar, pris | varer | kpl, määrä,
+  tuotte*, hinta | ilość, szt, pozycji, cena, nazwa | položek, počet, množství, název |
+  cantitate, preț, buc | 点数, 単価
+due: to pay, due, payable*, to be paid, grand total, final total, after round*, after
+  adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à payer, net
+  à payer | a pagar | da pagare | te betalen | att betala | å betale | at betale |
+  maksettava* | do zapłaty, należność | k úhradě, k platbě | de plată
+total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
+  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal |
+  summa* | i alt | yhteensä, yht | razem, suma, ogółem | celkem | 合計, 総計
+amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
+  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb |
+  kwota, wartość | částka | valoare
+including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva | sis |
+  zawiera | vč, včetně
 deadline: valid*, expir*, exp, until, redeem*, best before, after, due, since, est,
-  ends, from, return by | gültig*, bis, fällig*, seit | valable*, valide*, jusqu,
-  expire*, avant, limite, fin | hasta, vence*, desde, devolución | fino, scade*,
-  entro | até, vencimento | geldig*, tot, vervalt, uiterlijk | giltig*, gäller,
-  förfall*, senast | gyldig*, utløp*, senest | forfald*, udløb* | voimassa, asti,
-  eräpäivä | ważn*, do, od, termin* | plat*, splatn* | valabil*, până, expiră |
-  有効, 期限
-receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your
-  order, your guest | quittung, rechnung*, beleg*, kassenbon, bestell*, kundenbeleg,
-  kunde, herr, frau | facture*, reçu, client*, merci, bienvenue | factura*, recibo,
-  cliente, gracias, bienvenid* | ricevuta, scontrino, fattura, documento, grazie |
-  fatura, cupom, nfc, extrato, cnpj, obrigado | factuur, kassabon, klant, bedankt,
-  welkom | kvitto*, faktura*, kund, tack, välkommen | kvittering, ordre*,
-  bestilling*, takk, velkommen | tak | kuitti, lasku, asiakas, kiitos, tervetuloa |
-  paragon*, nabywca, dziękujemy, witamy | účtenka, doklad, zákazník, děkujeme,
-  vítáme | chitanță, mulțumim, bon fiscal | 領収, レシート, 電話
+  ends, from, return by | gültig*, bis, fällig*, seit | valab*, jusqu, avant, limite,
+  fin | hasta, vence*, desde, devolución | fino, scade*, entro | até, vencimento |
+  geldig*, tot, vervalt, uiterlijk | giltig*, gäller, förfall*, senast | gyldig*,
+  utløp*, senest | forfald*, udløb* | voimassa, asti, eräpäivä | ważn*, do, od, termin*
+  | plat*, splatn* | până | 有効, 期限
+receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your order,
+  your guest | quittung, rechnung*, beleg*, kassenbon, bestell*, kunde*, herr, frau |
+  factur*, reçu, client*, merci, bienven* | recibo, gracias | ricevuta, scontrino,
+  fattura, documento, grazie | fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon,
+  klant, bedankt, welkom | kvitt*, faktura*, tack, välkommen | ordre*, bestill*, takk,
+  velkommen | tak | kuitti, lasku, asiakas, kiitos, tervetuloa | paragon*, nabywca,
+  dziękujemy, witamy | účtenka, doklad, zákazník, děkujeme, vítáme | chitanță, mulțumim,
+  bon fiscal | 領収, レシート, 電話
 """
 MONTH_NAMES = """
 jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz mrt maa bře |
@@ -794,16 +779,13 @@ apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes cze č
 jul juil lug hei lip čvc červenc iul | aug aoû ago elo sie srp | sep set syy wrz zář |
 oct okt ott out lok paź říj | nov marr lis noi | dec dez déc dic des jou gru pro
 """
-WEEKDAY_NAMES = """\
-mon mo lun seg ma maa mån man pn pon po 月
-tue di die mar ter din tis tir ti tii wt wto út úte 火
-wed mi mit mer mié qua wo woe ons ke kes śr śro st stř mie 水
-thu do don jeu jue gio qui tor to cz czw čt čtv joi 木
-fri fr fre ven vie sex vr vri pe per pt pią pá pát vin 金
-sat sa sam sáb sab za zat lör lør la lau sb sob so sâm 土
-sun so son dim dom zo zon sön søn su nd nie ne ned dum 日
+WEEKDAY_NAMES = """
+mon mo lun seg ma maa mån man pn pon po 月 | tue di die mar ter din tis tir ti tii wt
+wto út úte 火 | wed mi mit mer mié qua wo woe ons ke kes śr śro st stř mie 水 | thu do
+don jeu jue gio qui tor to cz czw čt čtv joi 木 | fri fr fre ven vie sex vr vri pe per
+pt pią pá pát vin 金 | sat sa sam sáb sab za zat lör lør la lau sb sob so sâm 土 | sun
+so son dim dom zo zon sön søn su nd nie ne ned dum 日
 """
-
 CURRENCIES = {
     "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr fr.",
     "JPY": "¥ 円 jpy", "MYR": "rm myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
@@ -825,29 +807,25 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
     },
 }  # fmt: skip
 
-# Of the kinds that a label names, the first here counts: TOTAL TAX is a tax.
-PRECEDENCE = (
-    "points change discount rounding subtotal tax cash card articles due total amount"
-).split()
 OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
 # 2 ITEMS TOTAL, ITEMS 2 TOTAL, TOTAL INCL. VAT: the count has its number, the tax no say.
 SAYS_NOTHING = re.compile("number/articles|including/tax")
 TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
 
-
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
 WORDS = {kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)}
-LABELS = {word: kind for kind in [*PRECEDENCE, "including"] for word in WORDS[kind]}
+RECEIPT = re.compile(match_any(WORDS.pop("receipt")))
+DEADLINE = re.compile(match_any(WORDS.pop("deadline")))
+LABELS = {word: kind for kind, words in WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(match_any(LABELS, r"\d+(?![\da-z])"))
-DEADLINE = re.compile(match_any(WORDS["deadline"]))
 MONTHS = {
     name: number
     for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
     for name in names.split()
 }
-WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).splitlines()]
+WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).split("|")]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 FRANCS = r"fr\.(?= ?\d+[.,](?:\d\d(?![\d.])|-))"  # Fr. 5.50, not Fr. 05.12.2025
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹', 'fr.'}, FRANCS)}")
@@ -898,7 +876,6 @@ LEGAL_FORM = re.compile(
     re.IGNORECASE,
 )
 GOES_ON = re.compile(r"\W|co\b|sdn|\w+ sdn", re.IGNORECASE)
-RECEIPT = re.compile(match_any(WORDS["receipt"]))
 TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, a time, an address in the web, a field of a form, a place: Edmonton, AB.
