@@ -24,16 +24,17 @@ def test_prints_a_line_for_each_contestant(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(script, "SMALL_UPLOADS", 16)
+    monkeypatch.setattr(script, "PHOTOS", [(1, {}, "1/4")])
     for name in ("UPLOAD_CODE", "BATCH_CODE"):  # each starts processes: the last will do
         monkeypatch.setattr(script, name, dict([*getattr(script, name).items()][-1:]))
-    script.run(script.Plan("tiny run", 100_000, 1_000_000, rounds=1, files=200))
+    script.run(script.Plan("tiny run", 100_000, 1_000_000, rounds=1, files=20))
     out = capsys.readouterr().out
     contestants = script.UPLOADS + script.MULTIPART_UPLOADS + script.DOWNLOADS + script.SMALL
     for contestant in contestants:
         assert f"\n  {contestant.name} " in out
         skipped = f"skipped: {contestant.needs} is not installed"
         assert script.is_installed(contestant.needs) != (skipped in out)
-    for title in ("peak memory", "200 files, 16 workers", "a photo made fit", "a receipt parsed"):
+    for title in ("peak memory", "20 files, 16 workers", "a photo made fit", "a receipt parsed"):
         assert f"\n{title}" in out
 
 
