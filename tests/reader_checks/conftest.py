@@ -6,7 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from reader_checks.catalog import CHECKS
 from reader_checks.judge import Case, Judge
+
+
+def find_case(item: pytest.Item) -> Case | None:
+    """Return the case that a test is about."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec else None
+    return case if isinstance(case, Case) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the judge begin at once, and be asked last."""
+    items.sort(key=lambda item: 2 if find_case(item) else item.path.parent != CHECKS)
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +35,5 @@ def judge(
 def begin(judge: Judge, request: pytest.FixtureRequest) -> None:
     """Judge all that will be asked for from the start."""
     for item in request.session.items:
-        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
-        if isinstance(case, Case):
+        if case := find_case(item):
             judge.begin(case)

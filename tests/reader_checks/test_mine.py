@@ -101,7 +101,7 @@ def test_six_green_lines_for_who_passes_every_check(run_pytest: RunPytest, mine:
 
 @pytest.mark.parametrize(
     ("stands_in", "sign"),
-    [("samples", " "), ("mine", "="), ("mine", " "), ("mine in the checkout", "=")],
+    [("samples", "="), ("mine", " "), ("mine in the checkout", "=")],
 )
 def test_the_checks_run_from_wherever_the_reader_stands(
     stands_in: str, sign: str, run_pytest: RunPytest, mine: Path, request: pytest.FixtureRequest
@@ -157,7 +157,8 @@ def test_what_did_not_run_is_not_called_well(
 
 @pytest.mark.skipif(os.name == "nt", reason="no process group gets a Ctrl-C there")
 def test_ctrl_c_is_told(mine: Path) -> None:
-    write(mine, basic_upload=GREEN, profile_picture_uploader="while True:\n    pass\n")
+    for_ever = "import threading\nthreading.Event().wait()\n"
+    write(mine, basic_upload=GREEN, profile_picture_uploader=for_ever)
     lets_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     with subprocess.Popen(
         [sys.executable, "-c", f"{lets_ctrl_c} import pytest; pytest.main()", f"--mine={mine}"],
