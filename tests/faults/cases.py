@@ -294,7 +294,7 @@ def upload_while(change: Callable[[Path], object]) -> Case:
     def theirs(stage: Stage) -> str:
         path, on_progress = prepare(stage)
         address = stage.address("/sink")
-        return stage.call(uploads.upload_with_progress, path, address, on_progress, timeout=2)
+        return stage.call(uploads.upload_with_progress, path, address, on_progress, timeout=0.5)
 
     return Case("streaming_upload.py", ours, theirs, look_at_arrivals)
 
@@ -421,13 +421,13 @@ def download_twice_at_once() -> Case:
 
 def download_with_little_patience(route: str) -> Case:
     """GET a route that stalls, with less patience than the half minute of the command line."""
-    plain = download(route, tutorial=functools.partial(downloads.download, timeout=2))
+    plain = download(route, tutorial=functools.partial(downloads.download, timeout=0.5))
 
     def ours(stage: Stage) -> str:
         target = stage.folder / "photo.jpg"
         target.write_bytes(OLD)
         address = stage.address(route)
-        return stage.call(download_file.download_file, address, target, timeout=(5, 2))
+        return stage.call(download_file.download_file, address, target, timeout=(5, 0.5))
 
     return plain._replace(ours=ours)
 

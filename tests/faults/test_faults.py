@@ -339,7 +339,7 @@ UPLOADS = [
         upload(
             streaming_upload,
             "/faults/redirect/307?host=localhost&to=/sink",
-            tutorial=functools.partial(uploads.upload_with_progress, timeout=2),
+            tutorial=functools.partial(uploads.upload_with_progress, timeout=0.5),
         ),
         ours=("sent 200,…: 200", TWICE),
         tutorial=("ReadTimeout: …", "the whole file, then an empty file, broken off"),
