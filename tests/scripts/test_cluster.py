@@ -27,7 +27,6 @@ from test_concurrent_upload import (
 
 from concurrent_upload import UploadResult, upload_files
 
-distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
 pytestmark = pytest.mark.slow
 
 
@@ -40,6 +39,7 @@ def uploads() -> Iterator[Uploads]:
 @pytest.fixture(scope="module")
 def executor() -> Iterator[Executor]:
     """Two worker processes with a thread each, as an executor."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"

@@ -73,8 +73,13 @@ def test_ctrl_c_ends_with_130_and_no_traceback(script: str, tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        small = {
+            "profile_picture_uploader.py": "avatar.png",
+            "receipt_scanner.py": "receipt_uk.jpg",
+        }
+        arguments = [str(ROOT / "samples" / small[script])] if script in small else []
         process = subprocess.Popen(
-            [*STOPPABLE_PYTHON, str(ROOT / script)],
+            [*STOPPABLE_PYTHON, str(ROOT / script), *arguments],
             cwd=tmp_path,
             env=os.environ | {"HTTPBIN_URL": url, "OCR_SPACE_URL": url},
             stdout=subprocess.PIPE,

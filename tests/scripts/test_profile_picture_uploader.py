@@ -391,6 +391,7 @@ def make_exif(orientation: int = 1) -> Image.Exif:
     return exif
 
 
+@pytest.mark.slow
 def test_the_position_is_gone_from_what_arrives_and_the_picture_is_upright(
     server: PracticeServer,
 ) -> None:
@@ -979,6 +980,7 @@ def test_different_harmless_names_stay_different() -> None:
 # --- the command line --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prints_what_it_is_what_was_changed_and_what_was_sent(
     server: PracticeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
