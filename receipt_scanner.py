@@ -542,9 +542,8 @@ MAX_SIDE_PIXELS = 10_000  # the API's limit
 SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small print
 JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters blur
 MAX_MEMORY_BYTES = 380_000_000
-COSTS = {  # bytes of memory that each pixel takes, as measured; 9 where not named
-    "JPEG": 1.4, "progressive": 7.5, "WEBP": 17, "AVIF": 11, "HEIF": 13,
-}  # fmt: skip
+# Bytes of memory that a pixel takes, as measured; 9 in other kinds.
+COSTS = {"JPEG": 1.4, "progressive": 7.5, "WEBP": 17, "AVIF": 11, "HEIF": 13}
 TOO_LARGE = "takes over 400 MB - save it smaller"
 NO_PICTURE = "no picture, or damaged, or a camera's raw file - save it as JPEG"
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
@@ -708,42 +707,39 @@ ADVICE = {  # by status, or by its first digit
 # next; a word that two share stands once; * lets a word go on: totale, totals.
 LABEL_WORDS = """\
 points: point*, pts, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
-  pourboire, fidélité | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi
-  | poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, spropitné | bacșiș |
-  ポイント
-change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta | resto
-  | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake | byttepenge, retur,
-  tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
-discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*, reduc*,
-  econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting* | spart |
-  alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
-rounding: round* | rund* | arrond* | redond* | arroton* | arredond* | afrond* | avrund*,
-  öresavrund* | øreavrund* | afrund* | pyörist* | zaokr* | rotunj*
-subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net, nett
-  | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors taxe* |
-  base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal | delsum* |
+  pourboire | punto*, propina | punti, mancia | ponto*, gorjeta | punten, fooi |
+  poäng, dricks | poeng | drikke* | piste* | napiwek | body, sprop* | ポイント
+change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
+  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake | byttepenge,
+  retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
+discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
+  reduc*, econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting* |
+  spart | alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
+rounding: round* | rund* | arrond* | redond* | arroton* | arredond* | afrond* |
+  avrund*, öresavrund* | øreavrund* | afrund* | pyörist* | zaokr* | rotunj*
+subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
+  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors taxe*
+  | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal | delsum* |
   eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără tva | 小計
 tax: tax*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
   mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero |
   ptu, podatek | dph | 税, 対象
 cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
   deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
-  réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado | contant*,
-  pagato, pagamento | dinheiro | betal*, betaald, ontvangen | kontant* | mottatt |
-  modtaget | käteinen, maks* | gotówka, zapłacono, płatność | hotovost*, zaplaceno,
-  přijato | numerar, plătit | 預, 現金, 支払
-card: card, visa, master*, amex, credit, debit, maestro | karte, girocard, kartenzahlung
-  | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito, multibanco | pin,
-  kaart | kort | dankort | kortti | karta, karty | kartou
-articles: qty, quant*, item*, count*, number, price*, unit, descri*, summary, average |
-  artikel*, menge, anzahl, stück, preis*, einzelpreis | articl*, qté, nombre, prix |
-  artícul*, unid, uds, cantidad, precio | pezzi, prezzo | itens, artigo*, qtd, qtde,
-  preço | aantal, stuks, prijs | antal*, varor, artiklar, pris | varer | kpl, määrä,
-  tuotte*, hinta | ilość, szt, pozycji, cena, nazwa | položek, počet, množství, název |
-  cantitate, preț, buc | 点数, 単価
+  réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado |
+  contant*, pagato, pagamento | dinheiro | betal*, betaald, ontvangen | kontant* |
+  mottatt | modtaget | käteinen, maks* | gotówka, zapłacono, płatność | hotovost*,
+  zaplaceno, přijato | numerar, plătit | 預, 現金, 支払
+card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
+  kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
+  multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
+articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, preis* |
+  artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens |
+  aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek, počet |
+  buc | 点数
 due: to pay, due, payable*, to be paid, grand total, final total, after round*, after
-  adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à payer, net
-  à payer | a pagar | da pagare | te betalen | att betala | å betale | at betale |
+  adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à payer,
+  net à payer | a pagar | da pagare | te betalen | att betala | å betale | at betale |
   maksettava* | do zapłaty, należność | k úhradě, k platbě | de plată
 total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
   gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal |
@@ -751,22 +747,18 @@ total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | su
 amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
   montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb |
   kwota, wartość | částka | valoare
-including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva | sis |
-  zawiera | vč, včetně
-deadline: valid*, expir*, exp, until, redeem*, best before, after, due, since, est,
-  ends, from, return by | gültig*, bis, fällig*, seit | valab*, jusqu, avant, limite,
-  fin | hasta, vence*, desde, devolución | fino, scade*, entro | até, vencimento |
-  geldig*, tot, vervalt, uiterlijk | giltig*, gäller, förfall*, senast | gyldig*,
-  utløp*, senest | forfald*, udløb* | voimassa, asti, eräpäivä | ważn*, do, od, termin*
-  | plat*, splatn* | până | 有効, 期限
+including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva | sis
+  | zawiera | vč, včetně
+deadline: valid*, expir*, until, redeem*, best before, after, due, since, est, ends,
+  from, return by | gültig*, bis, fällig* | valab*, jusqu, limite | hasta, desde,
+  devolución | fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* | gyldig*
+  | voimassa, asti | ważn*, do, od, termin* | plat* | până | 有効, 期限
 receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your order,
-  your guest | quittung, rechnung*, beleg*, kassenbon, bestell*, kunde*, herr, frau |
-  factur*, reçu, client*, merci, bienven* | recibo, gracias | ricevuta, scontrino,
-  fattura, documento, grazie | fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon,
-  klant, bedankt, welkom | kvitt*, faktura*, tack, välkommen | ordre*, bestill*, takk,
-  velkommen | tak | kuitti, lasku, asiakas, kiitos, tervetuloa | paragon*, nabywca,
-  dziękujemy, witamy | účtenka, doklad, zákazník, děkujeme, vítáme | chitanță, mulțumim,
-  bon fiscal | 領収, レシート, 電話
+  your guest | quittung, rechnung*, beleg*, kassenbon, kunde*, herr | factur*, reçu,
+  client*, merci | recibo, gracias, bienven* | ricevuta, scontrino, documento |
+  fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon | kvitt*, faktura*, tack,
+  välkommen | ordre*, bestill* | kuitti, asiakas, kiitos, tervetuloa | paragon*,
+  nabywca, dziękujemy | účtenka, doklad | chitanță, bon fiscal | 領収, レシート, 電話
 """
 MONTH_NAMES = """
 jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz mrt maa bře |
@@ -783,7 +775,7 @@ so son dim dom zo zon sön søn su nd nie ne ned dum 日
 """
 CURRENCIES = {
     "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr",
-    "JPY": "¥ 円 jpy", "MYR": "rm myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
+    "JPY": "¥ 円 jpy", "MYR": "rm rn myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
     "AUD": "a$ au$ aud", "SGD": "s$ sgd", "NZD": "nz$ nzd",
     "INR": "₹ inr", "SEK": "sek", "NOK": "nok", "DKK": "dkk", "PLN": "zł zl pln",
     "CZK": "kč czk", "RON": "lei ron", "DOLLAR": "$", "CROWN": "kr kr.",
@@ -845,16 +837,14 @@ MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
-YEAR_FIRST = r"(?<!\d)((?:19|20)\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
-YEAR_LAST = r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR
-MONTH_FIRST = MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR
-DATES = [  # the orders that a form may have (- is the separator, not used), the form
-    (("ymd",), re.compile(YEAR_FIRST)),
-    (("m-dy", "d-my"), re.compile(YEAR_LAST)),
-    (("mdy", "dmy"), re.compile(r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)")),
-    (("dmy",), re.compile(DAY + MONTH + YEAR)),
-    (("mdy",), re.compile(MONTH_FIRST)),
+FORMS = [  # the orders that a date may have (- is the separator, not used), its pattern
+    (("ymd",), r"(?<!\d)((?:19|20)\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
+    (("m-dy", "d-my"), r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR),
+    (("mdy", "dmy"), r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)"),
+    (("dmy",), DAY + MONTH + YEAR),
+    (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR),
 ]
+DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
 TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
