@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import groupby, takewhile
+from itertools import chain, groupby, takewhile
 from pathlib import Path
 from statistics import multimode
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
@@ -156,7 +156,7 @@ def parse_receipt(
     lines = read_lines(text)
     parts = [part for number, line in enumerate(lines) for part in split(line.text, number)]
     amounts = [part for part in parts if isinstance(part, Amount)]
-    total = find_total(parts)
+    total = find_total(parts, amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
     merchant, merchant_line = find_merchant(lines, amounts)
@@ -182,8 +182,8 @@ def read_lines(text: str) -> list[Line]:
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
     simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
-    texts = [text[:MAX_LINE] for text in simple.split("\n")]
-    return [Line(*line) for line in zip(printed, texts, strict=False)]
+    pairs = zip(printed, simple.split("\n"), strict=False)
+    return [Line(line, text[:MAX_LINE]) for line, text in pairs]
 
 
 def fold(text: str) -> str:
@@ -236,15 +236,16 @@ def classify(words: str) -> str | None:
     return next((kind for kind in WORDS if kind in kinds), "")
 
 
-def find_total(parts: list[Label | Amount]) -> Amount | None:
+def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that others prove."""
     labelled = list(label_amounts(parts))
     first = {amount.kind: abs(amount.value) for amount in reversed(labelled)}
-    paid = first["cash"] - first["change"] if {"cash", "change"} <= first.keys() else None
+    has_change = "cash" in first and "change" in first
+    paid = [first["cash"] - first["change"]] if has_change else []
     return (
         choose("due", labelled, paid)
         or choose("total", labelled, paid)
-        or prove(parts, labelled, paid)
+        or prove(amounts, labelled, paid)
         or choose("amount", labelled, paid)
     )
 
@@ -261,7 +262,7 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
             may_be_above = part.is_alone and len(amounts) > len(labels)
             yield from pair(labels, amounts)
             labels, amounts = [], []
-            if may_be_above:  # its amount
+            if may_be_above:  # its own amount
                 part = part._replace(kind="amount")
         labels.append(part)
 
@@ -287,30 +288,27 @@ def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
         yield amount._replace(kind=kind, line=label.line)
 
 
-def choose(kind: str, labelled: list[Amount], paid: Decimal | None) -> Amount | None:
+def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
     """Return the amount of a kind that most others speak for, of equals the last."""
     possible = [amount for amount in labelled if amount.kind == kind and amount.value]
     native = next((amount.currency for amount in possible if amount.currency), "")
     possible = [amount for amount in possible if amount.currency in ("", native)]
     votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
-    votes.update([paid] if paid else [])
+    votes.update(paid)
     most = max((votes[amount.value] for amount in possible), default=0)
     best = [amount for amount in possible if votes[amount.value] == most]
     largest = max((amount.value for amount in best), default=0)
     return best[-1] if best and largest - best[-1].value < 1 else None  # or only rounded
 
 
-def prove(
-    parts: list[Label | Amount], labelled: list[Amount], paid: Decimal | None
-) -> Amount | None:
+def prove(amounts: list[Amount], labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
     """Return the largest amount yet that was paid, where no word names the total."""
-    amounts = [part for part in parts if isinstance(part, Amount)]
     values = [amount.value for amount in amounts]
     printed = Counter(values)
     payments = [amount.value for amount in labelled if amount.kind in ("cash", "card")]
-    proven = {value for value in payments if printed[value] > 1} | {paid}
+    proven = {*paid, *(value for value in payments if printed[value] > 1)}
     rows = zip(values, values[1:], values[2:], strict=False)
-    proven |= {value for value, cash, change in rows if value == abs(cash) - change}
+    proven.update(value for value, cash, change in rows if value == abs(cash) - change)
     found, largest = None, Decimal(0)
     for amount in amounts:
         if amount.value > largest:
@@ -382,7 +380,8 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
     """Return the date whose fields stand in this order, if there was such a day."""
     part = dict(zip(order, fields, strict=True))
     year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
-    month = MONTHS.get(part["m"]) or int(part["m"])
+    named = [number for number, names in enumerate(MONTHS, 1) if part["m"] in names]
+    month = named[0] if named else int(part["m"])
     try:
         date = datetime.date(year, month, int(part["d"]))
     except ValueError:
@@ -412,12 +411,13 @@ def check_name(name: str, line: Line) -> tuple[str | None, str]:
     return (name, line.printed) if is_name else (None, "")
 
 
-def match_any(words: Iterable[str], *branches: str) -> str:
+def match_any(words: Iterable[str]) -> str:
     """Return the pattern of any word; by first letter, that is five times as fast."""
+    branches = []
     longest_first = sorted(words, key=lambda word: (word[0], -len(word)))
     for letter, group in groupby(longest_first, key=lambda word: word[0]):
         rest = "|".join(re.escape(word[1:]) + "(?![a-z])" for word in group)
-        branches += (f"{re.escape(letter)}(?:{rest})",)
+        branches.append(f"{re.escape(letter)}(?:{rest})")
     pattern = "|".join(branches).replace(r"\*(?![a-z])", "")  # * lets a word go on
     return rf"(?<![a-z])(?:{pattern})".replace(r"\ ", "[ .-]{1,2}")
 
@@ -702,34 +702,36 @@ ADVICE = {  # by status, or by its first digit
 
 # --- the words of fifteen languages, and the patterns ---
 
-# A row a kind of label. Of the kinds that a label names, the first counts: TOTAL TAX is a
-# tax. The words of one language, as English, German, French, stand before those of the
-# next; a word that two share stands once; * lets a word go on: totale, totals.
+# A row a kind: of those that a label names, the first counts, so that TOTAL TAX is a tax.
+# | stands between languages (English, German, French, Spanish, Italian, Portuguese, Dutch,
+# Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
+# share stands once), * lets a word go on: totale, totals.
 LABEL_WORDS = """\
 points: point*, pts, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
-  pourboire | punto*, propina | punti, mancia | ponto*, gorjeta | punten, fooi |
-  poäng, dricks | poeng | drikke* | piste* | napiwek | body, sprop* | ポイント
+  pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi |
+  poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* | ポイント
 change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
   resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake | byttepenge,
   retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
 discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
   reduc*, econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting* |
   spart | alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
-rounding: round* | rund* | arrond* | redond* | arroton* | arredond* | afrond* |
-  avrund*, öresavrund* | øreavrund* | afrund* | pyörist* | zaokr* | rotunj*
+rounding: rounding*, rounded, round adj* | rundung* | arrond* | redondeo | arroton* |
+  arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* | pyörist* |
+  zaokr* | rotunj*
 subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
   nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors taxe*
   | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal | delsum* |
   eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără tva | 小計
-tax: tax*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
+tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
   mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero |
   ptu, podatek | dph | 税, 対象
 cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
   deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
   réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado |
   contant*, pagato, pagamento | dinheiro | betal*, betaald, ontvangen | kontant* |
-  mottatt | modtaget | käteinen, maks* | gotówka, zapłacono, płatność | hotovost*,
-  zaplaceno, přijato | numerar, plătit | 預, 現金, 支払
+  mottatt | modtaget | käteinen, maksettu, maksu* | gotówka, zapłacono, płatność |
+  hotovost*, zaplaceno, přijato | numerar, plătit | 預, 現金, 支払
 card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
   kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
   multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
@@ -792,9 +794,8 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "SEK": r"\bmoms\b|sverige|kvitto|vaxel",
     },
 }  # fmt: skip
-
 OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
-# 2 ITEMS TOTAL, ITEMS 2 TOTAL, TOTAL INCL. VAT: the count has its number, the tax no say.
+# TOTAL (2 ITEMS), TOTAL INCL. VAT: the count has its number, the tax no say.
 SAYS_NOTHING = re.compile("number/articles|including/tax")
 TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
 
@@ -805,12 +806,8 @@ RECEIPT = re.compile(match_any(WORDS.pop("receipt")))
 DEADLINE = re.compile(match_any(WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
-KNOWN = re.compile(match_any(LABELS, r"\d+(?![\da-z])"))
-MONTHS = {
-    name: number
-    for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
-    for name in names.split()
-}
+KNOWN = re.compile(rf"{match_any(LABELS)}|(?<![a-z])\d+(?![\da-z])")
+MONTHS = [set(names.split()) for names in fold(MONTH_NAMES).split("|")]
 WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).split("|")]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹'})}")
@@ -820,8 +817,8 @@ LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG be
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
 NO_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
-# before the number, or behind it; misread 12. 80  12-80; but nothing in 1,23,456.00
-# 6.00%  l2.50 (who knows which digit).
+# before the number, or behind it; misread 12. 80  12-80; but not 6.00%, nor 1,23,456.00
+# or l2.50, where who knows which digits are lost.
 AMOUNT = re.compile(
     r"""
     (?=[-A-Z\d]) (?<![\w-]) (?<!\d[.,])
@@ -833,7 +830,7 @@ AMOUNT = re.compile(
     """,
     re.VERBOSE,
 )
-MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
+MONTH = rf"({match_any(name + '*' for name in chain(*MONTHS))})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
