@@ -121,13 +121,6 @@ class ReceiptScanner:
 # --- the text of a receipt ---
 
 
-class Line(NamedTuple):
-    """A line of the text, as printed and as the rules read it."""
-
-    printed: str
-    text: str  # lower case without accents; a currency is its code in capitals
-
-
 class Label(NamedTuple):
     """Words before an amount, or alone."""
 
@@ -153,37 +146,39 @@ def parse_receipt(
     03/04/2024 is read month first, or day first if you say so. A date after today is
     refused, with a day of grace for the shop's time zone.
     """
-    lines = read_lines(text)
-    parts = [part for number, line in enumerate(lines) for part in split(line.text, number)]
+    printed, texts = read_lines(text)
+    parts = [part for number, line in enumerate(texts) for part in split(line, number)]
     amounts = [part for part in parts if isinstance(part, Amount)]
     total = find_total(parts, amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
-    date, is_ambiguous, date_line = find_date(lines, day_first, latest)
-    merchant, merchant_line = find_merchant(lines, amounts)
-    total_line = lines[total.line].printed if total else ""
-    evidence = {"merchant": merchant_line, "date": date_line, "total": total_line}
+    date, is_ambiguous, date_line = find_date(texts, day_first, latest)
+    merchant, merchant_line = find_merchant(printed, texts, amounts)
+    total_line = total.line if total else None
+    found_in = {"merchant": merchant_line, "date": date_line, "total": total_line}
     return Receipt(
         merchant=merchant,
         date=date,
         date_is_ambiguous=is_ambiguous,
         total=total.value if total else None,
-        currency=find_currency(lines, parts, total),
+        currency=find_currency(texts, parts, total),
         text=text,
-        evidence={name: line for name, line in evidence.items() if line},
+        evidence={name: printed[line] for name, line in found_in.items() if line is not None},
     )
 
 
-def read_lines(text: str) -> list[Line]:
-    """Return the lines that are not blank, without codes for a terminal."""
+def read_lines(text: str) -> tuple[list[str], list[str]]:
+    """Return the lines that are not blank, as printed and as the rules read them.
+
+    That is in lower case without accents, a currency as its code in capitals.
+    """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # asked once: that is ten times as fast
+    if not "".join(printed).isprintable():  # but codes for a terminal
         printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
     simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
-    pairs = zip(printed, simple.split("\n"), strict=False)
-    return [Line(line, text[:MAX_LINE]) for line, text in pairs]
+    return printed, [line[:MAX_LINE] for line in simple.split("\n")]
 
 
 def fold(text: str) -> str:
@@ -318,15 +313,15 @@ def prove(amounts: list[Amount], labelled: list[Amount], paid: list[Decimal]) ->
 
 
 def find_currency(
-    lines: list[Line], parts: list[Label | Amount], total: Amount | None
+    texts: list[str], parts: list[Label | Amount], total: Amount | None
 ) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the headings."""
-    own = [total.currency, *CODE.findall(lines[total.line].text)] if total else []
+    own = [total.currency, *CODE.findall(texts[total.line])] if total else []
     all_amounts = [part.currency for part in parts if isinstance(part, Amount)]
     found = multimode(filter(None, own)) or multimode(filter(None, all_amounts))
-    text = "\n".join(line.text for line in lines)
-    heads = [lines[part.line].text for part in parts if part.kind]
-    heads += [line.text for line in lines if line.text.isupper()]
+    text = "\n".join(texts)
+    heads = [texts[part.line] for part in parts if part.kind]
+    heads += [line for line in texts if line.isupper()]
     if not found and CODE.search("\n".join(heads)):
         found = list(set(CODE.findall(text)))
     if len(found) != 1:
@@ -336,33 +331,31 @@ def find_currency(
 
 
 def find_date(
-    lines: list[Line], day_first: bool, latest: datetime.date
-) -> tuple[datetime.date | None, bool, str]:
+    texts: list[str], day_first: bool, latest: datetime.date
+) -> tuple[datetime.date | None, bool, int | None]:
     """Return the date, whether another order was possible, and its line."""
     first = None
     above = ""
-    for line in lines:
-        for match, dates in read_dates(line.text, latest):
-            label = line.text[: match.start()]
+    for number, line in enumerate(texts):
+        for match, dates in read_dates(line, latest):
+            label = line[: match.start()]
             if not above[-1:].isdigit():
                 label = f"{above[-20:]} {label}"
-            has_time = TIME.search(line.text)
-            is_clear = has_time or match[0] == line.text or CLEAR_DATE.search(match[0])
+            has_time = TIME.search(line)
+            is_clear = has_time or match[0] == line or CLEAR_DATE.search(match[0])
             if is_clear and not DEADLINE.search(label):
-                found = dates[-1 if day_first else 0], len(set(dates)) > 1, line.printed
+                found = dates[-1 if day_first else 0], len(set(dates)) > 1, number
                 if has_time:
                     return found
                 first = first or found
-        above = line.text
-    return first or (None, False, "")
+        above = line
+    return first or (None, False, None)
 
 
 def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
-    if not TWO_DIGITS.search(text):
-        return
     for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
@@ -389,26 +382,28 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
     return date if FIRST_DATE <= date <= latest else None
 
 
-def find_merchant(lines: list[Line], amounts: list[Amount]) -> tuple[str | None, str]:
+def find_merchant(
+    printed: list[str], texts: list[str], amounts: list[Amount]
+) -> tuple[str | None, int | None]:
     """Return the shop's name, and the line that it came from."""
-    head = [] if lines and STATUS_BAR.match(lines[0].text) else lines[:HEAD_LINES]
+    head = [] if STATUS_BAR.match(texts[0]) else printed[:HEAD_LINES]
     for number, line in enumerate(head):
-        if match := LEGAL_FORM.match(line.printed):
+        if match := LEGAL_FORM.match(line):
             name = match[0].rpartition(": ")[2]
             if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
-                name = f"{head[number - 1].printed} {name}"
-            return check_name(name, line)
-    for line in head[: amounts[0].line] if amounts else head:
-        if TWO_LETTERS.search(line.text) and not RECEIPT.search(line.text):
-            return check_name(line.printed, line)
-    return None, ""
+                name = f"{head[number - 1]} {name}"
+            return check_name(name, number)
+    for number, line in enumerate(head[: amounts[0].line] if amounts else head):
+        if TWO_LETTERS.search(texts[number]) and not RECEIPT.search(texts[number]):
+            return check_name(line, number)
+    return None, None
 
 
-def check_name(name: str, line: Line) -> tuple[str | None, str]:
+def check_name(name: str, line: int) -> tuple[str | None, int | None]:
     """Return a name without ornaments and its line, if it looks like a name."""
     name = name.strip(" *-(|")
     is_name = NAME.match(name) and not NO_NAME.search(name)
-    return (name, line.printed) if is_name else (None, "")
+    return (name, line) if is_name else (None, None)
 
 
 def match_any(words: Iterable[str]) -> str:
@@ -820,15 +815,12 @@ NO_SEPARATORS = str.maketrans("", "", ".,' -")
 # before the number, or behind it; misread 12. 80  12-80; but not 6.00%, nor 1,23,456.00
 # or l2.50, where who knows which digits are lost.
 AMOUNT = re.compile(
-    r"""
-    (?=[-A-Z\d]) (?<![\w-]) (?<!\d[.,])
-    (?P<minus>-?) (?:(?P<before>[A-Z]{3,})[ :.]{0,3})? (?P<sign>-?)
-    (?P<whole>\d{1,3}(?:[,.']\d{3}){1,2} | \d{1,3}(?:[ ]\d{3}){1,2}(?=,\d) | 0 | [1-9]\d{0,6})
-    (?P<point>[.,-][ ]?(?P<cents>\d\d) | [.,:]--? | )
-    (?!\d | [a-z]{2} | [.,:/-]\d | [ ]?%) (?P<minus_behind>-?)
-    (?=[ ]?(?P<behind>[A-Z]{3,}) | )
-    """,
-    re.VERBOSE,
+    r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
+    r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
+    r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,\d)|0|[1-9]\d{0,6})"
+    r"(?P<point>[.,-] ?(?P<cents>\d\d)|[.,:]--?|)"
+    r"(?!\d|[a-z]{2}|[.,:/-]\d| ?%)(?P<minus_behind>-?)"
+    r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
 MONTH = rf"({match_any(name + '*' for name in chain(*MONTHS))})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
@@ -842,7 +834,6 @@ FORMS = [  # the orders that a date may have (- is the separator, not used), its
     (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
-TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
 CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|[a-z]")
@@ -850,12 +841,11 @@ NAMES = re.compile(r"[^\W\d_]+")
 FIRST_DATE = datetime.date(1990, 1, 1)
 
 LEGAL_FORM = re.compile(
-    r".*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
+    r"(?i).*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
     r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|aps|s\.r\.o"
-    r"|sp\. ?z ?o\. ?o)(?!\w)\.?",
-    re.IGNORECASE,
+    r"|sp\. ?z ?o\. ?o)(?!\w)\.?"
 )
-GOES_ON = re.compile(r"\W|co\b|sdn|\w+ sdn", re.IGNORECASE)
+GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
 TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, a time, an address in the web, a field of a form, a place: Edmonton, AB.
