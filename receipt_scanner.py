@@ -169,10 +169,11 @@ def parse_receipt(
 def read_lines(text: str) -> tuple[list[str], list[str]]:
     """Return the lines that are not blank, as printed and as the rules read them.
 
-    That is in lower case without accents, a currency as its code in capitals.
+    That is in lower case without accents, a currency as its code in capitals. Neither
+    has codes for a terminal.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # but codes for a terminal
+    if not "".join(printed).isprintable():
         printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
@@ -600,9 +601,8 @@ def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
 def find_pages(reply: object) -> list[dict[str, Any]]:
     """Return the pages that were read; none where the API reports a failure.
 
-    It does so by a bare string, by a flag with messages, or, with the flag unset, by
-    the exit code of each page (https://ocr.space/ocrapi). Exit code 2 of the whole says
-    that some pages were read, others not.
+    It does so by a bare string, by a flag with messages (but exit code 2: some pages were
+    read), or, with the flag unset, by the exit code of each page.
     """
     if not isinstance(reply, dict):
         return []
@@ -797,7 +797,8 @@ TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
 WORDS = {kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)}
-RECEIPT = re.compile(match_any(WORDS.pop("receipt")))
+NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
+RECEIPT = re.compile(f"{match_any(WORDS.pop('receipt'))}|{NUMBERED}")
 DEADLINE = re.compile(match_any(WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}

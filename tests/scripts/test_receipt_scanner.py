@@ -716,6 +716,21 @@ def test_marks_the_values_where_they_were_found() -> None:
     assert marked.crop(box).tobytes() == before.crop(box).tobytes(), "a mark where nothing is"
 
 
+def test_marks_the_amount_of_the_total_where_another_is_equal() -> None:
+    rows = ["CAFE", "SUBTOTAL 5.00", "TOTAL 5.00"]
+    lines = [
+        {"Words": [{"WordText": text, "Left": left, "Top": top, "Width": 90, "Height": 20}]}
+        for top, row in zip((50, 100, 150), rows, strict=True)
+        for left, text in zip((50, 250), row.split(), strict=False)
+    ]
+    reply: dict[str, Any] = page(ParsedText="\t\r\n".join(rows), TextOverlay={"Lines": lines})
+    photo = io.BytesIO()
+    Image.new("RGB", (400, 200), "white").save(photo, "PNG")
+    marked = annotate(photo.getvalue(), reply, parse_reply(reply))
+    assert marked.getpixel((295, 170)) == (255, 0, 0)
+    assert marked.getpixel((295, 120)) != (255, 0, 0), "the subtotal is marked"
+
+
 @pytest.mark.slow
 def test_marks_a_photo_that_lies_on_its_side_where_its_text_was_read() -> None:
     side = open_sent(SAMPLES / "receipt.jpg").rotate(-90, expand=True)
