@@ -153,8 +153,7 @@ def parse_receipt(
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     date, is_ambiguous, date_line = find_date(texts, day_first, latest)
     merchant, merchant_line = find_merchant(printed, texts, amounts)
-    total_line = total.line if total else None
-    found_in = {"merchant": merchant_line, "date": date_line, "total": total_line}
+    found_in = {"merchant": merchant_line, "date": date_line, "total": total and total.line}
     return Receipt(
         merchant=merchant,
         date=date,
@@ -169,11 +168,10 @@ def parse_receipt(
 def read_lines(text: str) -> tuple[list[str], list[str]]:
     """Return the lines that are not blank, as printed and as the rules read them.
 
-    That is in lower case without accents, a currency as its code in capitals. Neither
-    has codes for a terminal.
+    That is in lower case without accents, a currency as its code in capitals.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():
+    if not "".join(printed).isprintable():  # codes for a terminal
         printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
@@ -255,11 +253,10 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
             amounts.append(part)
             continue
         if amounts:
-            may_be_above = part.is_alone and len(amounts) > len(labels)
+            if part.is_alone and len(amounts) > len(labels):  # is its own above or below?
+                part = part._replace(kind="amount")
             yield from pair(labels, amounts)
             labels, amounts = [], []
-            if may_be_above:  # its own amount
-                part = part._replace(kind="amount")
         labels.append(part)
 
 
