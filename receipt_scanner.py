@@ -39,8 +39,7 @@ from statistics import multimode
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
 
 import requests
-from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, JpegImagePlugin
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
@@ -460,7 +459,7 @@ def open_picture(data: bytes) -> Image.Image:
     if data.startswith(b"%PDF-"):
         raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
-        image: Image.Image = JpegImageFile(file)
+        image: Image.Image = JpegImagePlugin.JpegImageFile(file)
     elif HEIC.match(data):
         try:
             import pillow_heif  # type: ignore[import-not-found, unused-ignore]
@@ -494,7 +493,7 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     if scale < 1 and is_baseline and image.mode == "RGB":
         # Brightness and colour apart, as a JPEG has them: RGB takes four bytes a pixel.
         image.draft("L", size)
-        colour = JpegImageFile(io.BytesIO(data))
+        colour = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         colour.draft("YCbCr", (size[0] // 4, size[1] // 4))
         bands = [image, *colour.split()[1:]]
         resized = [band.resize(size, Image.Resampling.BILINEAR) for band in bands]
@@ -649,7 +648,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
         for box in row:
             draw.rectangle(box, outline="red", width=1 + image.width // 400)
         if row:
-            _, top, right, _ = row[-1]
+            top, right = min(box[1] for box in row), row[-1][2]
             label = f" {name}: {receipt.get(name)} "
             corner = max(right, font.getlength(label)), max(top, image.width / 24)
             draw.rectangle(draw.textbbox(corner, label, font, anchor="rb"), "red")
@@ -754,19 +753,16 @@ receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your 
   välkommen | ordre*, bestill* | kuitti, asiakas, kiitos, tervetuloa | paragon*,
   nabywca, dziękujemy | účtenka, doklad | chitanță, bon fiscal | 領収, レシート, 電話
 """
-MONTH_NAMES = """
-jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz mrt maa bře |
-apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes cze čer iun |
-jul juil lug hei lip čvc červenc iul | aug aoû ago elo sie srp | sep set syy wrz zář |
-oct okt ott out lok paź říj | nov marr lis noi | dec dez déc dic des jou gru pro
-"""
-WEEKDAY_NAMES = """
-mon mo lun seg ma maa mån man pn pon po 月 | tue di die mar ter din tis tir ti tii wt
-wto út úte 火 | wed mi mit mer mié qua wo woe ons ke kes śr śro st stř mie 水 | thu do
-don jeu jue gio qui tor to cz czw čt čtv joi 木 | fri fr fre ven vie sex vr vri pe per
-pt pią pá pát vin 金 | sat sa sam sáb sab za zat lör lør la lau sb sob so sâm 土 | sun
-so son dim dom zo zon sön søn su nd nie ne ned dum 日
-"""
+MONTH_NAMES = """jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz
+mrt maa bře | apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes
+cze čer iun | jul juil lug hei lip čvc červenc iul | aug aoû ago elo sie srp | sep set
+syy wrz zář | oct okt ott out lok paź říj | nov marr lis noi | dec dez déc dic des jou
+gru pro"""
+WEEKDAY_NAMES = """mon mo lun seg ma maa mån man pn pon po 月 | tue di die mar ter din
+tis tir ti tii wt wto út úte 火 | wed mi mit mer mié qua wo woe ons ke kes śr śro st
+stř mie 水 | thu do don jeu jue gio qui tor to cz czw čt čtv joi 木 | fri fr fre ven vie
+sex vr vri pe per pt pią pá pát vin 金 | sat sa sam sáb sab za zat lör lør la lau sb
+sob so sâm 土 | sun so son dim dom zo zon sön søn su nd nie ne ned dum 日"""
 CURRENCIES = {
     "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr",
     "JPY": "¥ 円 jpy", "MYR": "rm rn myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
