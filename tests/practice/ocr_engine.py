@@ -16,7 +16,8 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from importlib import resources
 from itertools import pairwise
 from statistics import median
@@ -34,6 +35,7 @@ TILE_HEIGHT, TILE_OVERLAP = 1280, 48  # of a small copy that is longer
 CONTRAST = 32  # of 255: what is less is paper, or the noise of a camera
 BLANK = 64  # of 2000 pixels: a blank band that parts a head from a foot, not a line from the next
 READ_HEIGHT = 48  # pixels of a strip, as the reading network learned it
+THREADS = 2
 MIN_SCORE = 0.5  # the engine's own limit for a strip worth showing
 GOOD_SCORE = 0.85  # upright print scores 0.92 and more, print that is upside down under 0.8
 FULL_TURN = {
@@ -123,8 +125,9 @@ def recognize(picture: Image.Image) -> list[TextBox]:
     with engine_lock:
         if key not in _known:
             pixels = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)  # as the networks learned
-            strips = [read_strip(pixels, corners) for corners in find_strips(pixels)]
-            _known[key] = [strip for strip in strips if strip.text]
+            with ThreadPoolExecutor(THREADS) as pool:
+                strips = pool.map(partial(read_strip, pixels), find_strips(pixels))
+                _known[key] = [strip for strip in strips if strip.text]
         return _known[key]
 
 
@@ -237,16 +240,15 @@ class Networks(NamedTuple):
 def _networks() -> Networks:
     options = SessionOptions()
     options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = THREADS
     # Or a thread that waits for another turns in circles: the busier the machine, the longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # On white paper the finder's numbers come close to zero, where a processor takes its time.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     models = resources.files("rapidocr") / "models"
-    finder, reader = (
-        InferenceSession((models / f"PP-OCRv6_{name}_small.onnx").read_bytes(), options)
-        for name in ("det", "rec")
-    )
+    finder = InferenceSession((models / "PP-OCRv6_det_small.onnx").read_bytes(), options)
+    options.intra_op_num_threads = 1  # a strip is too small to be shared: two are read at once
+    reader = InferenceSession((models / "PP-OCRv6_rec_small.onnx").read_bytes(), options)
     letters = reader.get_modelmeta().custom_metadata_map["character"].splitlines()
     return Networks(finder, reader, ["", *letters, " "])
 
