@@ -440,9 +440,10 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     if is_small and is_readable and not is_turned:
         return data
     if is_turned:
+        photo.info = {}  # a damaged EXIF can't be turned
         photo.getexif()[ExifTags.Base.Orientation] = orientation
         photo = ImageOps.exif_transpose(photo)
-    return encode_jpeg(photo, image.info.get("icc_profile", b""))
+    return encode_jpeg(photo, image.info.get("icc_profile") or b"")
 
 
 def read_file(path: str | Path | BinaryIO) -> bytes:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from decimal import Decimal
 from email.parser import BytesParser
@@ -248,6 +249,20 @@ def test_passes_the_colour_profile_on_where_it_fits(tmp_path: Path) -> None:
         path = save_noise(tmp_path / "side.jpg", (300, 200), exif=exif, icc_profile=profile)
         with open_sent(path) as photo:
             assert photo.info.get("icc_profile") == wanted
+
+
+def test_a_damaged_exif_or_profile_costs_no_photo(tmp_path: Path) -> None:
+    number_of_inks = bytes.fromhex("014E 0002 00000004 78787878")  # a word in place of a number
+    turned = bytes.fromhex("0112 0003 00000001 00060000")
+    exif = b"Exif\0\0MM\0*" + bytes.fromhex("00000008 0002") + number_of_inks + turned + bytes(4)
+    Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_sent(tmp_path / "turned.jpg").size == (40, 60)
+    Image.new("L", (50, 12_000)).save(tmp_path / "long.png")
+    data = (tmp_path / "long.png").read_bytes()
+    chunk = b"iCCPsRGB\0\0not packed"
+    profile = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    (tmp_path / "long.png").write_bytes(data[:33] + profile + data[33:])
+    assert max(open_sent(tmp_path / "long.png").size) == 10_000
 
 
 def make_bad_photo(folder: Path, kind: str) -> Path:
