@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import io
 import os
 import re
 import runpy
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -133,32 +135,44 @@ def run_documented(
 ) -> RunDocumented:
     """Return what a command of the docs prints in a folder like the project's.
 
-    The launcher itself is started for README's first command only; test_offline.py is about it.
+    README's first command is a process, with the launcher, which test_offline.py is about. The
+    other scripts are run in this process: it has imported already what takes most of the time.
     """
     folder = tmp_path_factory.mktemp("documented") / "project"  # a command writes beside it
     folder.mkdir()
     for name in (*SCRIPTS, "samples", "tests"):
         (folder / name).symlink_to(ROOT / name)
-    printed: dict[str, str] = {}  # the README and a docstring may show the same run
+    variables = {**server.environment, "COLUMNS": "80"}
 
+    @cache  # the README and a docstring may show the same run
     def run(command: str) -> str:
-        if command not in printed:
-            short = (
-                command if command == FIRST_COMMAND else command.replace("tests/offline.py ", "")
-            )
-            printed[command] = subprocess.run(
-                [sys.executable, *short.removeprefix("uv run ").split()],
+        words = command.removeprefix("uv run ").split()
+        if command == FIRST_COMMAND:
+            return subprocess.run(
+                [sys.executable, *words],
                 check=True,
                 cwd=folder,
-                env=os.environ
-                | server.environment
-                | {"COLUMNS": "80", "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": "1"},
+                env=os.environ | variables | {"PYTHONIOENCODING": "ascii"},
                 stderr=subprocess.STDOUT,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
                 timeout=300,
             ).stdout
-        return printed[command]
+        words = [word for word in words if word != "tests/offline.py"]
+        printed = io.BytesIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", words)
+            for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace")):
+                stream = io.TextIOWrapper(printed, "ascii", errors, write_through=True)
+                patch.setattr(sys, name, stream)
+            try:
+                runpy.run_path(words[0], run_name="__main__")
+            except SystemExit as end:
+                assert not end.code, f"exit code {end.code}: {printed.getvalue().decode()}"
+        return printed.getvalue().decode()
 
     return run
 
