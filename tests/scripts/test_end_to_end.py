@@ -168,11 +168,14 @@ def run_documented(
             for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace")):
                 stream = io.TextIOWrapper(printed, "ascii", errors, write_through=True)
                 patch.setattr(sys, name, stream)
+            code: object = 0
             try:
                 runpy.run_path(words[0], run_name="__main__")
             except SystemExit as end:
-                assert not end.code, f"exit code {end.code}: {printed.getvalue().decode()}"
-        return printed.getvalue().decode()
+                code = end.code
+            text = printed.getvalue().decode()
+        assert not code, f"exit code {code}: {text}"
+        return text
 
     return run
 
