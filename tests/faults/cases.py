@@ -819,7 +819,7 @@ def read_text(text: str, tutorial: Callable[[str], object]) -> Case:
         return stage.call(within, 60, text, receipt_scanner.parse_receipt)
 
     def theirs(stage: Stage) -> str:
-        return stage.call(within, 0.3, text, tutorial)  # it would take hours
+        return stage.call(within, 0.1, text, tutorial)  # it would take hours
 
     return Case("receipt_scanner.py", ours, theirs, look_at_nothing)
 

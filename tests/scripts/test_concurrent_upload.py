@@ -296,7 +296,7 @@ def upload(path: Path, url: str, **options: Any) -> UploadResult:
 def upload_bytes(folder: Path, size: int, url: str, **options: Any) -> UploadResult:
     """Upload a file of this size."""
     path = folder / "file.bin"
-    path.write_bytes(os.urandom(size))
+    path.write_bytes(bytes(size))
     return upload(path, url, **options)
 
 
@@ -306,7 +306,7 @@ def test_a_slow_line_has_the_time_that_it_needs(tmp_path: Path) -> None:
     with slow_reader(2_500_000) as wire, ThreadPoolExecutor(3) as pool:
         paths = [tmp_path / f"{number}.bin" for number in range(3)]
         for path in paths:
-            path.write_bytes(os.urandom(3_000_000))
+            path.write_bytes(bytes(3_000_000))
         send = partial(upload_single_file, url=wire.url, timeout=(0.5, 0.5))
         results = list(pool.map(send, paths))
     assert [str(result) for result in results] == [f"OK {path.name}: 200" for path in paths]

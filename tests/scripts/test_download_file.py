@@ -911,7 +911,7 @@ KINDS = st.builds(
 
 @pytest.mark.slow
 @given(st.lists(KINDS, min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @example([Kind(206, SECOND)])  # If-Range is ignored, as aiohttp, tornado and serve-handler do
 @example([Kind(206, SECOND, etag="none")])
 @example([Kind(206, SECOND, etag="none", content_range="as asked", starts="at 0")])

@@ -58,7 +58,7 @@ HARMLESS = st.characters(categories=["L", "M", "N", "P", "S"], exclude_character
 
 
 @given(NAMES, MEDIA_TYPES)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_name_is_made_safe_and_a_safe_one_stays(name: str, media_type: str) -> None:
     safe = safe_filename(name, media_type)
     check_name(safe)
@@ -133,7 +133,7 @@ def check_receipt(receipt: Receipt, text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_text_is_read_without_a_crash_and_within_limits(text: str) -> None:
     month_first = parse_receipt(text, today=TODAY)
     day_first = parse_receipt(text, day_first=True, today=TODAY)

@@ -57,7 +57,8 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system
 
 def make_file(folder: Path, size: int, name: str = "video.bin") -> Path:
     path = folder / name
-    path.write_bytes(hashlib.shake_128(b"streaming").digest(size))
+    block = hashlib.shake_128(b"streaming").digest(99_991)  # a prime: no chunk repeats another
+    path.write_bytes((block * (size // len(block) + 1))[:size])
     return path
 
 

@@ -253,6 +253,7 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@functools.cache
 def make_tls_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1", "localhost").configure_cert(context)
