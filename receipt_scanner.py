@@ -317,10 +317,10 @@ def find_currency(
     all_amounts = [part.currency for part in parts if isinstance(part, Amount)]
     found = multimode(filter(None, own)) or multimode(filter(None, all_amounts))
     text = "\n".join(texts)
-    heads = [texts[part.line] for part in parts if part.kind]
-    heads += [line for line in texts if line.isupper()]
-    if not found and CODE.search("\n".join(heads)):
-        found = list(set(CODE.findall(text)))
+    if not found:
+        heads = [texts[part.line] for part in parts if part.kind]
+        heads += [line for line in texts if line.isupper()]
+        found = list(set(CODE.findall(text))) if CODE.search("\n".join(heads)) else []
     if len(found) != 1:
         return None
     signs = SHARED.get(found[0], {found[0]: ""})
@@ -353,7 +353,7 @@ def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
-    for orders, pattern in DATES:
+    for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
@@ -829,6 +829,7 @@ FORMS = [  # the orders that a date may have (- is the separator, not used), its
     (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
+TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
 CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|[a-z]")
