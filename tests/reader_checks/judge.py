@@ -92,6 +92,7 @@ class Judge:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.environment = {**os.environ}  # tests that run meanwhile change theirs
         self.workers: list[Worker] = []
         self.own = threading.local()
         self.pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -116,7 +117,7 @@ class Judge:
     def get_worker(self) -> Worker:
         """Return this thread's own worker."""
         if not hasattr(self.own, "worker"):
-            self.own.worker = Worker(LIMIT_SECONDS)
+            self.own.worker = Worker(LIMIT_SECONDS, self.environment)
             self.workers.append(self.own.worker)
             self.own.worker.start()
             if hasattr(os, "setpriority"):

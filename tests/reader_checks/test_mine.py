@@ -26,36 +26,6 @@ pytestmark = pytest.mark.slow
 RunPytest = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def run_pytest(tmp_path: Path) -> RunPytest:
-    """Run pytest in the project, as its README says."""
-
-    def run(
-        *arguments: object, folder: Path = ROOT, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
-            capture_output=True,
-            check=False,
-            cwd=folder,
-            encoding="utf-8",
-            env=os.environ | (env or {}),
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-        )
-        assert "INTERNALERROR" not in done.stdout + done.stderr
-        return done
-
-    return run
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    folder = tmp_path / "my scripts"
-    folder.mkdir()
-    return folder
-
-
 def write(folder: Path, **scripts: str) -> None:
     for name, text in scripts.items():
         (folder / f"{name}.py").write_text(text, "utf-8")
