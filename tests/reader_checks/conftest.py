@@ -1,46 +1,22 @@
-"""What the tests of the checks share: a judge and runs of pytest, at work while others wait."""
+"""What the tests of the checks share: much of their work goes on beside the other tests."""
 
 from __future__ import annotations
 
 import inspect
-import os
-import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reader_checks.catalog import CHECKS, ROOT
-from reader_checks.judge import Case, Judge
+from reader_checks import beside
+from reader_checks.catalog import CHECKS
+from reader_checks.judge import Case
 
-RunPytest = Callable[..., "subprocess.CompletedProcess[str]"]
-OUTCOME: pytest.StashKey[Future[object]] = pytest.StashKey()  # of a test that was begun ahead
-
-
-def make_run_pytest() -> RunPytest:
-    """Return what runs pytest in the project, as its README says."""
-    environment = {**os.environ}  # of now: other tests change theirs
-
-    def run(
-        *arguments: object, folder: Path = ROOT, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
-            capture_output=True,
-            check=False,
-            cwd=folder,
-            encoding="utf-8",
-            env=environment | (env or {}),
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-        )
-        assert "INTERNALERROR" not in done.stdout + done.stderr
-        return done
-
-    return run
+RunPytest = Callable[..., beside.Done]
+OUTCOME: pytest.StashKey[Future[None]] = pytest.StashKey()  # of a test that was begun ahead
 
 
 def make_folder(tmp_path: Path) -> Path:
@@ -50,19 +26,23 @@ def make_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_pytest() -> RunPytest:
-    return make_run_pytest()
-
-
-@pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """A reader's folder."""
     return make_folder(tmp_path)
 
 
+@pytest.fixture
+def run_pytest() -> RunPytest:
+    """Run pytest in the project: `run_pytest("--mine=FOLDER")`.
+
+    A test that needs nothing but this and folders is begun ahead.
+    """
+    return lambda *words, **options: beside.run_pytest([*map(str, words)], **options)
+
+
 @pytest.fixture(scope="session")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
-    judge = Judge(tmp_path_factory.mktemp("cases"))
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[beside.Beside]:
+    judge = beside.Beside(tmp_path_factory.mktemp("beside"))
     yield judge
     judge.stop()
 
@@ -76,13 +56,13 @@ def find_parameters(item: pytest.Item) -> dict[str, object]:
 
 
 def find_case(item: pytest.Item) -> Case | None:
-    """Return the case that a test asks the judge about."""
+    """Return the case whose verdict a test looks at."""
     case = find_parameters(item).get("case")
     return case if isinstance(case, Case) else None
 
 
 def only_runs_pytest(item: pytest.Item) -> bool:
-    """Tell whether a test waits for a run of pytest, and needs folders at most."""
+    """Tell whether a test looks at a run of pytest, and needs folders at most."""
     if not isinstance(item, pytest.Function):
         return False
     needs = {*inspect.signature(item.obj).parameters} - {*find_parameters(item)}
@@ -100,33 +80,53 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def begin(
-    judge: Judge, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    judge: beside.Beside, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """Begin with all that takes long and goes on by itself."""
     shares = hasattr(request.config, "workerinput")  # pytest-xdist: nobody knows who gets what
-    run_pytest = make_run_pytest()
-    with ThreadPoolExecutor(1) as pool:
-        for item in [] if shares else request.session.items:
+    items = [] if shares else request.session.items
+    waiting = [item for item in items if only_runs_pytest(item)]
+    with ThreadPoolExecutor(len(waiting) or 1) as threads:
+        for item in waiting:
+            assert isinstance(item, pytest.Function)
+            begin_test(item, judge, threads, tmp_path_factory.mktemp("ahead"))
+        for item in items:
             if case := find_case(item):
                 judge.begin(case)
-            elif isinstance(item, pytest.Function) and only_runs_pytest(item):
-                folder = tmp_path_factory.mktemp("ahead")
-                values = {
-                    "run_pytest": run_pytest,
-                    "mine": make_folder(folder),
-                    "tmp_path": folder,
-                    **find_parameters(item),
-                }
-                needs = inspect.signature(item.obj).parameters
-                work = partial(item.obj, **{name: values[name] for name in needs})
-                item.stash[OUTCOME] = pool.submit(work)
         yield
-        pool.shutdown(cancel_futures=True)
+        judge.stop()
+
+
+def begin_test(
+    item: pytest.Function, judge: beside.Beside, threads: ThreadPoolExecutor, folder: Path
+) -> None:
+    """Run a test in a thread; return when it waits for what pytest prints."""
+    waits = threading.Event()
+
+    def run_pytest(*words: object, **options: Any) -> beside.Done:
+        run = judge.pool.submit(beside.run_pytest, [*map(str, words)], **options)
+        waits.set()
+        return run.result()
+
+    def work() -> None:
+        try:
+            item.obj(**{name: values[name] for name in inspect.signature(item.obj).parameters})
+        finally:
+            waits.set()
+
+    values = {
+        "run_pytest": run_pytest,
+        "mine": make_folder(folder),
+        "tmp_path": folder,
+        **find_parameters(item),
+    }
+    item.stash[OUTCOME] = threads.submit(work)
+    waits.wait()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Wait for a test that was begun ahead."""
+    """Wait for the end of a test that was begun ahead."""
     if outcome := pyfuncitem.stash.get(OUTCOME, None):
         outcome.result()
         return True

@@ -17,11 +17,11 @@ name the line with > (it is new) or = (it is kept). @ROOT@ stands for this check
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,48 +87,23 @@ def read_cases(folder: str) -> Iterator[Case]:
             yield Case(script, name, base, checks, hint, hunks)
 
 
-class Judge:
-    """Judges each case that is asked for, in processes that give way to the tests."""
+@cache
+def get_worker() -> Worker:
+    """Return this process's own worker, which gives way to the tests."""
+    worker = Worker(LIMIT_SECONDS)
+    atexit.register(worker.stop)
+    worker.start()
+    if worker.process and hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)
+    return worker
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ}  # tests that run meanwhile change theirs
-        self.workers: list[Worker] = []
-        self.own = threading.local()
-        self.pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        self.futures: dict[str, Future[dict[str, Outcome]]] = {}
 
-    def begin(self, case: Case) -> None:
-        """Let a case be judged."""
-        if str(case) not in self.futures:
-            self.futures[str(case)] = self.pool.submit(self.judge, case)
-
-    def get(self, case: Case) -> dict[str, Outcome]:
-        """Return what the checks found, in their order."""
-        self.begin(case)
-        return self.futures[str(case)].result()
-
-    def judge(self, case: Case) -> dict[str, Outcome]:
-        path = self.folder / str(case) / case.script
-        path.parent.mkdir(parents=True)
-        path.write_text(case.write()[0], "utf-8")
-        return find_failures(self.get_worker(), path, case.checks)
-
-    def get_worker(self) -> Worker:
-        """Return this thread's own worker."""
-        if not hasattr(self.own, "worker"):
-            self.own.worker = Worker(LIMIT_SECONDS, self.environment)
-            self.workers.append(self.own.worker)
-            self.own.worker.start()
-            if hasattr(os, "setpriority"):
-                os.setpriority(os.PRIO_PROCESS, self.own.worker.process.pid, 5)
-        worker: Worker = self.own.worker
-        return worker
-
-    def stop(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
-        for worker in self.workers:
-            worker.stop()
+def judge(case: Case, folder: Path) -> dict[str, Outcome]:
+    """Return what the checks find in a case, in their order; it is written into a folder."""
+    path = folder / str(case) / case.script
+    path.parent.mkdir(parents=True)
+    path.write_text(case.write()[0], "utf-8")
+    return find_failures(get_worker(), path, case.checks)
 
 
 def find_failures(worker: Worker, script: Path, expected: list[str]) -> dict[str, Outcome]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from reader_checks.beside import Beside
 from reader_checks.catalog import CHECKS, HEAD, LEVELS, ROOT, SCRIPTS, read_checks
-from reader_checks.judge import BASES, Case, Judge, read_cases
+from reader_checks.judge import BASES, Case, read_cases
 
 MISTAKES = [*read_cases("mistakes")]
 # What a reader makes of the exercises is run in test_mine.py.
@@ -18,7 +19,7 @@ RIGHT += read_cases("right")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RIGHT, ids=str)
-def test_a_right_script_passes(case: Case, judge: Judge) -> None:
+def test_a_right_script_passes(case: Case, judge: Beside) -> None:
     if "tqdm" in case.write()[0]:
         pytest.importorskip("tqdm")
     failures = judge.get(case)
@@ -27,7 +28,7 @@ def test_a_right_script_passes(case: Case, judge: Judge) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MISTAKES, ids=str)
-def test_a_mistake_fails_its_check_with_its_hint(case: Case, judge: Judge) -> None:
+def test_a_mistake_fails_its_check_with_its_hint(case: Case, judge: Beside) -> None:
     failures = judge.get(case)
     said = "\n".join(f"{check}\n{failures[check]}" for check in failures)
     assert [*failures] == case.checks, said

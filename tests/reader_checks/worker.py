@@ -43,11 +43,8 @@ class Outcome(NamedTuple):
 class Worker:
     """A process that runs one check after the other; a new one takes over when it dies."""
 
-    def __init__(
-        self, limit_seconds: float = LIMIT_SECONDS, environment: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, limit_seconds: float = LIMIT_SECONDS) -> None:
         self.limit_seconds = limit_seconds
-        self.environment = environment  # our own where it is None
         self.process: subprocess.Popen[bytes] | None = None
         self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -58,7 +55,6 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-c", BOOT, str(CHECKS.parent), self.folder.name],
             cwd=self.folder.name,
-            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us
