@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -69,6 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
         folder = tempfile.mkdtemp(prefix="hypothesis-")
         hypothesis.configuration.set_hypothesis_home_dir(folder)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection go through modules and tests again: they stay."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
