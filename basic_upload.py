@@ -26,7 +26,7 @@ from typing import Any
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
+TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 

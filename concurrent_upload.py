@@ -36,7 +36,7 @@ import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
-TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
+TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at random, on top of a pause

@@ -31,7 +31,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect, or send a block; to wait for the answer
+TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS

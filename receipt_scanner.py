@@ -1,7 +1,7 @@
 """Scan a receipt: send its photo to OCR.space, find merchant, date and total.
 
 The photo goes as multipart/form-data, upright and under the API's 1 MB; the reply is
-checked before it is believed; plain regular expressions do the rest.
+checked before it is believed; regular expressions find the values.
 
 Sample run::
 
@@ -43,9 +43,9 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, JpegImagePlugin
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (10, 30)  # to connect and for each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what the system may hold when all is handed over
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 OCR_OPTIONS = {
     "isOverlayRequired": "true",  # where each word stands
@@ -58,7 +58,7 @@ OCR_OPTIONS = {
 
 
 class OcrError(Exception):
-    """The API answered, but with no reading; the text is the API's own."""
+    """No reading; the text says why, in the API's own words if it has some."""
 
 
 class InvalidPhoto(ValueError):
@@ -74,7 +74,7 @@ class Receipt(TypedDict):
     total: Decimal | None
     currency: str | None  # ISO 4217
     text: str
-    evidence: dict[str, str]  # of merchant, date and total: the line it came from
+    evidence: dict[str, str]  # merchant, date, total: the line each came from
 
 
 @dataclass(repr=False)  # it would show the key
@@ -103,16 +103,16 @@ class ReceiptScanner:
         """Send a photo, return the API's reply, checked; raises as `scan` does."""
         photo = prepare_photo(path)
         key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY).strip()
-        if not re.fullmatch("[!-~]+", key):  # requests would print it
+        if not re.fullmatch("[!-~]+", key):  # ASCII; an error of requests would show it
             raise OcrError("the API key holds letters that no header can carry")
         response = requests.post(
             self.url,
             headers={"apikey": key},
             files={"file": build_part(photo)},
             data={**OCR_OPTIONS, "language": self.language},
-            auth=send_in_blocks,
+            auth=send_in_blocks,  # no login: it may change the request
             timeout=allow_for_slow_line(self.timeout, len(photo)),
-            allow_redirects=False,  # the key would go along to another host
+            allow_redirects=False,  # requests would take the key to another host
         )
         return read_reply(response, key)
 
@@ -125,16 +125,18 @@ class Label(NamedTuple):
 
     line: int
     kind: str  # a row of LABEL_WORDS, empty if unknown
+    words: str
     is_alone: bool = False
 
 
 class Amount(NamedTuple):
-    """An amount, and what its label makes of it."""
+    """An amount of money, and the kind that its label gives it."""
 
     line: int  # of the label, if it has one
     value: Decimal
     currency: str  # a key of CURRENCIES, empty if there is none
     kind: str = ""
+    words: str = ""  # of the label
 
 
 def parse_receipt(
@@ -145,20 +147,20 @@ def parse_receipt(
     03/04/2024 is read month first, or day first if you say so. A date after today is
     refused, with a day of grace for the shop's time zone.
     """
-    printed, texts = read_lines(text)
-    parts = [part for number, line in enumerate(texts) for part in split(line, number)]
+    printed, lines = read_lines(text)
+    parts = [part for number, line in enumerate(lines) for part in split_line(line, number)]
     amounts = [part for part in parts if isinstance(part, Amount)]
     total = find_total(parts, amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
-    date, is_ambiguous, date_line = find_date(texts, day_first, latest)
-    merchant, merchant_line = find_merchant(printed, texts, amounts)
+    date, is_ambiguous, date_line = find_date(lines, day_first, latest)
+    merchant, merchant_line = find_merchant(printed, lines, amounts)
     found_in = {"merchant": merchant_line, "date": date_line, "total": total and total.line}
     return Receipt(
         merchant=merchant,
         date=date,
         date_is_ambiguous=is_ambiguous,
         total=total.value if total else None,
-        currency=find_currency(texts, parts, total),
+        currency=find_currency(lines, parts, total),
         text=text,
         evidence={name: printed[line] for name, line in found_in.items() if line is not None},
     )
@@ -170,13 +172,13 @@ def read_lines(text: str) -> tuple[list[str], list[str]]:
     That is in lower case without accents, a currency as its code in capitals.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # codes for a terminal
+    if not "".join(printed).isprintable():  # it could steer the terminal
         printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
     simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
-    return printed, [line[:MAX_LINE] for line in simple.split("\n")]
+    return printed, [line[:MAX_LINE_LETTERS] for line in simple.split("\n")]
 
 
 def fold(text: str) -> str:
@@ -184,7 +186,7 @@ def fold(text: str) -> str:
     return ACCENTS.sub("", unicodedata.normalize("NFKD", text.lower()))
 
 
-def split(text: str, line: int) -> list[Label | Amount]:
+def split_line(text: str, number: int) -> list[Label | Amount]:
     """Return the labels and the amounts of a line, in their order."""
     parts: list[Label | Amount] = []
     end = 0
@@ -192,46 +194,49 @@ def split(text: str, line: int) -> list[Label | Amount]:
         currency = match["before"] or match["behind"] or ""
         if not (currency or match["point"]):
             continue  # a count
-        kind = classify(text[end : match.start()])
-        if kind == "points":  # TIP 18% 8.19 TOTAL 57.33
+        words = text[end : match.start()]
+        kind = classify(words)
+        if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
             return parts
         # A whole number is money if it is of yen, or a total beside a currency.
         if match["point"] or currency == "JPY" or kind in ("due", "total"):
             if kind is not None:
-                parts.append(Label(line, kind))
-            parts.append(Amount(line, read_value(match, currency), currency))
+                parts.append(Label(number, kind, words))
+            parts.append(Amount(number, read_value(match, currency), currency))
             end = match.end()
     kind = classify(text[end:])
     if kind is not None:
         before = 0 if kind and len(parts) == 1 else len(parts)  # 12.00 TOTAL
-        parts.insert(before, Label(line, kind, is_alone=not parts))
+        parts.insert(before, Label(number, kind, text[end:], is_alone=not parts))
+    # Several amounts and no label: a row of a table.
     is_table = len(parts) > 1 and all(isinstance(part, Amount) for part in parts)
     return [] if is_table else parts
 
 
 def read_value(match: re.Match[str], currency: str) -> Decimal:
     """Return the value of an amount."""
-    whole = match["whole"].translate(NO_SEPARATORS)
+    whole = match["whole"].translate(WITHOUT_SEPARATORS)
     cents = match["cents"] or ("" if currency == "JPY" else "00")
     sign = "-" if any(match.group("minus", "sign", "minus_behind")) else ""
     return Decimal(f"{sign}{whole}.{cents}")
 
 
 def classify(words: str) -> str | None:
-    """Return what a label makes of its amount; None if it is too short for one."""
+    """Return the kind of a label, "" if unknown; None if it is too short for one."""
     if not LABEL.search(words):
         return None
-    found = [label.translate(NO_SEPARATORS) for label in KNOWN.findall(words)]
-    story = "/".join(KINDS.get(label, "number") for label in found)
-    if TAX_OR_TOTAL.fullmatch(story):
+    found = [label.translate(WITHOUT_SEPARATORS) for label in KNOWN.findall(words)]
+    kinds_said = "/".join(KINDS.get(label, "number") for label in found)
+    if TAX_OR_TOTAL.fullmatch(kinds_said):
         return "amount"
-    kinds = SAYS_NOTHING.sub("", story).split("/")
-    return next((kind for kind in WORDS if kind in kinds), "")
+    kinds = SAYS_NOTHING.sub("", kinds_said).split("/")
+    return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
 
 def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that others prove."""
     labelled = list(label_amounts(parts))
+    # The first of each kind.
     first = {amount.kind: abs(amount.value) for amount in reversed(labelled)}
     has_change = "cash" in first and "change" in first
     paid = [first["cash"] - first["change"]] if has_change else []
@@ -244,15 +249,15 @@ def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | N
 
 
 def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
-    """Yield the amounts with a label: in its row, or a run of them below a run."""
+    """Yield the amounts with their labels, of their row or of a column above."""
     labels: list[Label] = []
     amounts: list[Amount] = []
-    for part in [*parts, Label(-1, "")]:
+    for part in [*parts, Label(-1, "", "")]:
         if isinstance(part, Amount):
             amounts.append(part)
             continue
         if amounts:
-            if part.is_alone and len(amounts) > len(labels):  # is its own above or below?
+            if part.is_alone and len(amounts) > len(labels):  # is its own the last above, or below?
                 part = part._replace(kind="amount")
             yield from pair(labels, amounts)
             labels, amounts = [], []
@@ -260,7 +265,7 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
 
 
 def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
-    """Yield amounts with labels, from the end: the first may have had theirs."""
+    """Pair from the end: the first amounts may belong to a label further up."""
     if labels and labels[-1].line == amounts[0].line:
         labels = labels[-1:]
         amounts = [amount for amount in amounts if amount.line == labels[-1].line]
@@ -277,7 +282,7 @@ def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
     for label, amount in zip(run, reversed(amounts), strict=False):
         is_total = label.kind == "rounding" and amount.value >= 1  # the rounded total
         kind = "total" if is_total else label.kind
-        yield amount._replace(kind=kind, line=label.line)
+        yield amount._replace(line=label.line, kind=kind, words=label.words)
 
 
 def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
@@ -287,53 +292,67 @@ def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | N
     possible = [amount for amount in possible if amount.currency in ("", native)]
     votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
     votes.update(paid)
-    most = max((votes[amount.value] for amount in possible), default=0)
-    best = [amount for amount in possible if votes[amount.value] == most]
+    ranks = [(votes[amount.value], is_plain(amount.words)) for amount in possible]
+    pairs = zip(possible, ranks, strict=True)
+    best = [amount for amount, rank in pairs if rank == max(ranks)]
     largest = max((amount.value for amount in best), default=0)
-    return best[-1] if best and largest - best[-1].value < 1 else None  # or only rounded
+    if not best or largest - best[-1].value >= 1:  # more than rounding takes off
+        return None
+    return best[-1]
+
+
+def is_plain(words: str) -> bool:
+    """Tell whether a label holds no word that we don't know."""
+    return not UNKNOWN.search(KNOWN.sub("", words))
 
 
 def prove(amounts: list[Amount], labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
-    """Return the largest amount yet that was paid, where no word names the total."""
+    """Return the last amount, larger than all above it, that a payment proves."""
     values = [amount.value for amount in amounts]
     printed = Counter(values)
     payments = [amount.value for amount in labelled if amount.kind in ("cash", "card")]
     proven = {*paid, *(value for value in payments if printed[value] > 1)}
     rows = zip(values, values[1:], values[2:], strict=False)
-    proven.update(value for value, cash, change in rows if value == abs(cash) - change)
+    for number, (value, cash, change) in enumerate(rows):
+        if value == abs(cash) - change and sum(values[:number]) >= value:
+            proven.add(value)
     found, largest = None, Decimal(0)
     for amount in amounts:
         if amount.value > largest:
             largest = amount.value
-            found = amount if largest in proven else found
+            if largest in proven:
+                found = amount
     return found
 
 
 def find_currency(
-    texts: list[str], parts: list[Label | Amount], total: Amount | None
+    lines: list[str], parts: list[Label | Amount], total: Amount | None
 ) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the headings."""
-    own = [total.currency, *CODE.findall(texts[total.line])] if total else []
+    own = [total.currency, *CODE.findall(lines[total.line])] if total else []
     all_amounts = [part.currency for part in parts if isinstance(part, Amount)]
     found = multimode(filter(None, own)) or multimode(filter(None, all_amounts))
-    text = "\n".join(texts)
+    text = "\n".join(lines)
     if not found:
-        heads = [texts[part.line] for part in parts if part.kind]
-        heads += [line for line in texts if line.isupper()]
+        heads = [lines[part.line] for part in parts if part.kind]
+        heads += [line for line in lines if line.isupper()]
         found = list(set(CODE.findall(text))) if CODE.search("\n".join(heads)) else []
     if len(found) != 1:
         return None
-    signs = SHARED.get(found[0], {found[0]: ""})
-    return next((code for code, marks in signs.items() if re.search(marks, text)), "") or None
+    sign: str = found[0]
+    if sign not in SHARED:
+        return sign
+    codes = (code for code, marks in SHARED[sign].items() if re.search(marks, text))
+    return next(codes, None) or None
 
 
 def find_date(
-    texts: list[str], day_first: bool, latest: datetime.date
+    lines: list[str], day_first: bool, latest: datetime.date
 ) -> tuple[datetime.date | None, bool, int | None]:
     """Return the date, whether another order was possible, and its line."""
     first = None
     above = ""
-    for number, line in enumerate(texts):
+    for number, line in enumerate(lines):
         for match, dates in read_dates(line, latest):
             label = line[: match.start()]
             if not above[-1:].isdigit():
@@ -341,7 +360,7 @@ def find_date(
             has_time = TIME.search(line)
             is_clear = has_time or match[0] == line or CLEAR_DATE.search(match[0])
             if is_clear and not DEADLINE.search(label):
-                found = dates[-1 if day_first else 0], len(set(dates)) > 1, number
+                found = (dates[-1 if day_first else 0], len(set(dates)) > 1, number)
                 if has_time:
                     return found
                 first = first or found
@@ -353,13 +372,15 @@ def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
-    for orders, pattern in DATES if TWO_DIGITS.search(text) else []:
+    if not TWO_DIGITS.search(text):
+        return
+    for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
             start, end = match.span()
             words = NAMES.findall(f"{text[max(0, start - 15) : start]} {text[end : end + 15]}")
-            names = {*words, *(word[:3] for word in words)}
+            names = {*words, *(word[:3] for word in words if FULL_NAME.search(word))}
             days = [day for day, known in enumerate(WEEKDAYS) if known & names]
             fitting = [date for date in dates if date.weekday() in days]
             if dates:
@@ -380,10 +401,10 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
 
 
 def find_merchant(
-    printed: list[str], texts: list[str], amounts: list[Amount]
+    printed: list[str], lines: list[str], amounts: list[Amount]
 ) -> tuple[str | None, int | None]:
     """Return the shop's name, and the line that it came from."""
-    head = [] if STATUS_BAR.match(texts[0]) else printed[:HEAD_LINES]
+    head = [] if STATUS_BAR.match(lines[0]) else printed[:HEAD_LINES]
     for number, line in enumerate(head):
         if match := LEGAL_FORM.match(line):
             name = match[0].rpartition(": ")[2]
@@ -391,7 +412,7 @@ def find_merchant(
                 name = f"{head[number - 1]} {name}"
             return check_name(name, number)
     for number, line in enumerate(head[: amounts[0].line] if amounts else head):
-        if TWO_LETTERS.search(texts[number]) and not RECEIPT.search(texts[number]):
+        if TWO_LETTERS.search(lines[number]) and not RECEIPT.search(lines[number]):
             return check_name(line, number)
     return None, None
 
@@ -420,7 +441,7 @@ def match_any(words: Iterable[str]) -> str:
 def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     """Return what the API takes: a JPEG or PNG, upright and under 1 MB, or a PDF.
 
-    A photo that is so stays untouched; else it loses its EXIF, where its place stands.
+    One that is so is sent as it is, its place in the EXIF too; another loses that.
     Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
     data = read_file(path)
@@ -429,7 +450,7 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
         return data
     try:
         image = open_picture(data)
-        photo = decode_small(image, data)
+        photo = decode_small(image, data)  # which proves that it is whole
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception as error:  # on damaged data Pillow raises nearly anything
         reasons = {InvalidPhoto: str(error), Image.DecompressionBombError: TOO_LARGE}
@@ -484,8 +505,8 @@ def open_picture(data: bytes) -> Image.Image:
 def decode_small(image: Image.Image, data: bytes) -> Image.Image:
     """Decode a whole picture, into no more pixels than are sent, as RGB or YCbCr.
 
-    A JPEG's decoder can halve it on the way, and again: `draft` asks for that. After
-    load(), or what loads, as exif_transpose(), it does nothing, and says nothing.
+    A JPEG's decoder can halve it on the way, and again: `draft` asks for that. Once the
+    picture is loaded (exif_transpose does that, too) it does nothing, silently.
     """
     scale = min(1, math.sqrt(SENT_PIXELS / (image.width * image.height)))
     scale = min(scale, MAX_SIDE_PIXELS / max(image.size))
@@ -504,7 +525,7 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture in RGB: on white paper, grey of many bits scaled to 8."""
+    """Return a picture as RGB, on white where transparent, deep grey in 8 bits."""
     if image.mode[0] in DEEP_GREY:
         grey = image.convert("F")
         low, high = cast("tuple[float, float]", grey.getextrema())
@@ -528,7 +549,7 @@ def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
             photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
             if jpeg.tell() <= MAX_BYTES:
                 return jpeg.getvalue()
-        photo = photo.resize([side * 4 // 5 for side in photo.size])  # of noise
+        photo = photo.resize([side * 4 // 5 for side in photo.size])  # too grainy
 
 
 MAX_SIDE_PIXELS = 10_000  # the API's limit
@@ -561,25 +582,25 @@ def build_part(photo: bytes) -> tuple[str, bytes, str]:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Give a slow line time, and leave ~/.netrc alone; for `auth=`.
+    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes as a whole, a file block by block.
+    The connect timeout limits sending, too: bytes in all, a file's block by block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
-    request.prepare_auth(None)  # user:password@ of the address, nothing else
+    request.prepare_auth(None)  # user:password@ of the address, no ~/.netrc
     return request
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return connect and read limits; the latter runs while the system empties its buffer."""
+    """Return both limits; the system may still send when we begin to wait."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
-    """Return the API's reply, or raise its words, its status and what to do."""
+    """Return the API's reply, or raise OcrError: its status, words, and advice."""
     text = response.content.decode(errors="replace")
     reply: object = "" if text.lstrip().startswith("<") else text
     with suppress(ValueError):
@@ -614,13 +635,16 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
 
 def find_words(reply: object) -> str:
     """Return what the API says of a failure, each message once."""
+    if isinstance(reply, str):
+        return "".join(filter(str.isprintable, " ".join(reply.split())))
     if isinstance(reply, dict):
         reply = [reply.get(name) for name in MESSAGE_FIELDS]
-    said = reply if isinstance(reply, str) else ""
-    for words in map(find_words, reply if isinstance(reply, list) else []):
+    said = ""
+    for part in reply if isinstance(reply, list) else []:
+        words = find_words(part)
         if words not in said:  # the details often repeat the message
-            said = f"{said} {words}"
-    return "".join(filter(str.isprintable, " ".join(said.split())))
+            said = f"{said} {words}".strip()
+    return said
 
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
@@ -660,7 +684,7 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
 def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     """Return where the words of each line of the text stand on the photo.
 
-    Of equal words the overlay's first stands in the first line that has one.
+    Equal words are taken in turn: the overlay's first for the first line.
     """
     places: dict[str, list[list[float]]] = defaultdict(list)
     with suppress(AttributeError, LookupError, TypeError, ValueError):  # it has none
@@ -703,21 +727,22 @@ points: point*, pts, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld 
   pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi |
   poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* | ポイント
 change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
-  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake | byttepenge,
-  retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
+  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
+  byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
 discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
-  reduc*, econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting* |
-  spart | alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
-rounding: rounding*, rounded, round adj* | rundung* | arrond* | redondeo | arroton* |
-  arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* | pyörist* |
-  zaokr* | rotunj*
+  reduc*, econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting*
+  | spart | alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
+rounding: rounding*, rounded, round adj*, round off | rundung* | arrond* | redondeo
+  | arroton* | arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* |
+  pyörist* | zaokr* | rotunj*
 subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
-  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors taxe*
-  | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal | delsum* |
-  eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără tva | 小計
-tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust, steuer*,
-  mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva | alv, vero |
-  ptu, podatek | dph | 税, 対象
+  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors
+  taxe* | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal |
+  delsum* | eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără
+  tva | 小計
+tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust,
+  steuer*, mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva |
+  alv, vero | ptu, podatek | dph | 税, 対象
 cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
   deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
   réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado |
@@ -727,43 +752,50 @@ cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher
 card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
   kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
   multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
-articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, preis* |
-  artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens |
-  aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek, počet |
-  buc | 点数
-due: to pay, due, payable*, to be paid, grand total, final total, after round*, after
-  adj*, total after dis* | zu zahlen*, zahlbetrag, endbetrag, zu bezahlen | à payer,
-  net à payer | a pagar | da pagare | te betalen | att betala | å betale | at betale |
-  maksettava* | do zapłaty, należność | k úhradě, k platbě | de plată
+articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, preis*
+  | artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens
+  | aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek,
+  počet | buc | 点数
+due: to pay, due, payable*, net payable*, net amount payable, to be paid, grand
+  total, final total, after round*, after adj*, total after dis* | zu zahlen*,
+  zahlbetrag, endbetrag, zu bezahlen | à payer, net à payer | a pagar | da pagare |
+  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty,
+  należność | k úhradě, k platbě | de plată
 total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
-  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal |
-  summa* | i alt | yhteensä, yht | razem, suma, ogółem | celkem | 合計, 総計
+  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal
+  | summa* | i alt | yhteensä, yht | razem, suma, ogółem | celkem | 合計, 総計
 amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
-  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb |
-  kwota, wartość | částka | valoare
-including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva | sis
-  | zawiera | vč, včetně
+  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb
+  | kwota, wartość | částka | valoare
+including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
+  sis | zawiera | vč, včetně
 deadline: valid*, expir*, until, redeem*, best before, after, due, since, est, ends,
   from, return by | gültig*, bis, fällig* | valab*, jusqu, limite | hasta, desde,
-  devolución | fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* | gyldig*
-  | voimassa, asti | ważn*, do, od, termin* | plat* | până | 有効, 期限
-receipt: receipt*, invoice*, welcome to, thank*, tel, customer*, cashier*, your order,
-  your guest | quittung, rechnung*, beleg*, kassenbon, kunde*, herr | factur*, reçu,
-  client*, merci | recibo, gracias, bienven* | ricevuta, scontrino, documento |
-  fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon | kvitt*, faktura*, tack,
-  välkommen | ordre*, bestill* | kuitti, asiakas, kiitos, tervetuloa | paragon*,
-  nabywca, dziękujemy | účtenka, doklad | chitanță, bon fiscal | 領収, レシート, 電話
+  devolución | fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* |
+  gyldig* | voimassa, asti | ważn*, od, termin, terminu | plat* | până | 有効, 期限
+receipt: receipt*, copy, duplicate, sale, guest check, invoice*, welcome*, thank*,
+  tel, customer*, cashier*, your order, your guest | quittung, rechnung*, beleg*,
+  kassenbon, kunde*, herr | factur*, reçu, client*, merci | recibo, gracias,
+  bienven* | ricevuta, scontrino, documento | fatura, cupom, nfc, extrato, cnpj,
+  obrigado | kassabon | kvitt*, faktura*, tack, välkommen | ordre*, bestill* |
+  kuitti, asiakas, kiitos, tervetuloa | paragon*, nabywca, dziękujemy | účtenka,
+  doklad | chitanță, bon fiscal | 領収, レシート, 電話
 """
 MONTH_NAMES = """jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz
 mrt maa bře | apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes
 cze čer iun | jul juil lug hei lip čvc červenc iul | aug aoû ago elo sie srp | sep set
 syy wrz zář | oct okt ott out lok paź říj | nov marr lis noi | dec dez déc dic des jou
 gru pro"""
-WEEKDAY_NAMES = """mon mo lun seg ma maa mån man pn pon po 月 | tue di die mar ter din
-tis tir ti tii wt wto út úte 火 | wed mi mit mer mié qua wo woe ons ke kes śr śro st
-stř mie 水 | thu do don jeu jue gio qui tor to cz czw čt čtv joi 木 | fri fr fre ven vie
-sex vr vri pe per pt pią pá pát vin 金 | sat sa sam sáb sab za zat lör lør la lau sb
-sob so sâm 土 | sun so son dim dom zo zon sön søn su nd nie ne ned dum 日"""
+# Without to, do, so, la, di, sa, su, za, which say other things, too.
+WEEKDAY_NAMES = """mon mo lun lunes luni seg segunda ma maa mån man pn pon
+poniedziałek po pondělí 月 | tue dienstag mar martes marți ter terça din tis tir ti
+tii wt wto wtorek út úte úterý 火 | wed mi mittwoch mer mié miércoles miercuri qua
+quarta wo woe ons ke kes keskiviikko śr śro środa st stř středa mie 水 | thu
+donnerstag donderdag jeu jue jueves gio qui quinta tor cz czw czwartek čt čtv
+čtvrtek joi 木 | fri fr fre ven vie viernes vineri sex sexta vr vri pe perjantai pt
+pią piątek pá pát pátek vin 金 | sat sam sáb sábado sabato zat lör lør lau sb sob
+sobota sâm sâmbătă 土 | sun son dim dimanche dom domingo domenica zo zon sön søn nd
+nie niedziela ne ned neděle dum duminică 日"""
 CURRENCIES = {
     "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr",
     "JPY": "¥ 円 jpy", "MYR": "rm rn myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
@@ -771,11 +803,12 @@ CURRENCIES = {
     "INR": "₹ inr", "SEK": "sek", "NOK": "nok", "DKK": "dkk", "PLN": "zł zl pln",
     "CZK": "kč czk", "RON": "lei ron", "DOLLAR": "$", "CROWN": "kr kr.",
 }  # fmt: skip
-SHARED = {  # a sign of several currencies: the first whose marks are in the text
+SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
         "CAD": r"\bcanada|\b[hp]st\b|, (?:ab|bc|on|qc)\b", "AUD": r"\baustralia|\babn\b",
         "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
-        "": r"\b(?:gst|vat|iva|tva|rfc|cnpj)\b|\d,\d\d ?DOLLAR|DOLLAR ?\d+,\d\d(?!\d)",
+        "": r"\b(?:gst|vat|iva|tva|rfc|cnpj|mxn|hkd|clp|ars|cop)\b|\bhong kong"
+        r"|\d,\d\d ?DOLLAR|DOLLAR ?[\d.]*,\d\d(?!\d)",
         "USD": "",
     },
     "CROWN": {
@@ -790,11 +823,13 @@ TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be
 
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
-WORDS = {kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)}
+KIND_WORDS = {
+    kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)
+}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
-RECEIPT = re.compile(f"{match_any(WORDS.pop('receipt'))}|{NUMBERED}")
-DEADLINE = re.compile(match_any(WORDS.pop("deadline")))
-LABELS = {word: kind for kind, words in WORDS.items() for word in words}
+RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}")
+DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
+LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|(?<![a-z])\d+(?![\da-z])")
 MONTHS = [set(names.split()) for names in fold(MONTH_NAMES).split("|")]
@@ -802,31 +837,33 @@ WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).split("|")]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹'})}")
 CODE = re.compile("[A-Z]{3,}")
-MAX_LINE = 200  # letters
+MAX_LINE_LETTERS = 200  # letters
 LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG behind an amount
+UNKNOWN = re.compile(r"[^\W\dA-Z_]{2}")
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
-NO_SEPARATORS = str.maketrans("", "", ".,' -")
+WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
 # before the number, or behind it; misread 12. 80  12-80; but not 6.00%, nor 1,23,456.00
-# or l2.50, where who knows which digits are lost.
+# or l2.50, whose first digit nobody knows.
 AMOUNT = re.compile(
     r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
     r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,\d)|0|[1-9]\d{0,6})"
     r"(?P<point>[.,-] ?(?P<cents>\d\d)|[.,:]--?|)"
-    r"(?!\d|[a-z]{2}|[.,:/-]\d| ?%)(?P<minus_behind>-?)"
+    r"(?!\d|[a-z]{2}|[.,:/-]\d| ?%|[A-Z]{3,}\d\d(?!\d))(?P<minus_behind>-?)"  # not 5€50
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
 MONTH = rf"({match_any(name + '*' for name in chain(*MONTHS))})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
-FORMS = [  # the orders that a date may have (- is the separator, not used), its pattern
+FORMS = [  # the orders that the groups may have (- is a separator), the pattern
     (("ymd",), r"(?<!\d)((?:19|20)\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
     (("m-dy", "d-my"), r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR),
     (("mdy", "dmy"), r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)"),
     (("dmy",), DAY + MONTH + YEAR),
-    (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?[ .,'-]{1,3}" + YEAR),
+    # Not Bread 4.00, though March begins so in Czech.
+    (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?(?![.,]\d\d\b)[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
 TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
@@ -834,6 +871,7 @@ TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
 CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|[a-z]")
 NAMES = re.compile(r"[^\W\d_]+")
+FULL_NAME = re.compile("(?:day|[dt]ag|di|tai|feira)$")
 FIRST_DATE = datetime.date(1990, 1, 1)
 
 LEGAL_FORM = re.compile(
@@ -856,8 +894,8 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
-FAILURES = {  # a sign in the text of an exception, and what to say instead of it
-    "CERTIFICATE_VERIFY": "its certificate can't be verified - see REQUESTS_CA_BUNDLE",
+FAILURES = {  # the first that is in the text of an exception; what to say instead
+    "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
     "record layer": NO_TLS,  # since OpenSSL 3.2
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -892,9 +930,9 @@ def save_whole(image: Image.Image, path: Path) -> None:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return what went wrong and what to do, without the address: it may hold a password."""
+    """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # that text is ours
+    if not isinstance(error, requests.HTTPError):  # whose text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
@@ -954,7 +992,7 @@ def main(argv: list[str] | None = None) -> None:
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv
     rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-    if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the run
+    if isinstance(sys.stdout, io.TextIOWrapper):  # or a letter that it lacks ends the run
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         sys.exit(scan_images(args, url, rest))

@@ -26,7 +26,7 @@ from pathlib import Path
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to connect, or send a chunk; to wait for the answer
+TIMEOUT_SECONDS = (10, 30)  # for each address, and each chunk sent; for the answer
 CHUNK_BYTES = 8192
 LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s on a slow line, half of the limit
 SLOWEST_BYTES_PER_SECOND = 50_000
