@@ -962,7 +962,8 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
                 save_whole(marked, args.annotate)
         except (OcrError, OSError, ValueError) as error:
             text = error if isinstance(error, OcrError) else explain(error, arguments)
-            name = "" if isinstance(error, OSError) else f"{Path(source).name}: "
+            is_named = getattr(error, "filename", None)
+            name = "" if is_named else f"{Path(source).name}: "
             print(f"error: {name}{text}", file=sys.stderr)
             exit_code = 1
         if receipt and not args.json:
@@ -987,7 +988,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
-    if args.from_json and len(args.images) != bool(args.annotate):
+    wanted = 1 if args.annotate else 0
+    if args.from_json and len(args.images) != wanted:
         parser.error("--from-json goes with no image, or with the one to --annotate")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     given = sys.argv[1:] if argv is None else argv
