@@ -421,7 +421,7 @@ UPLOADS = [
     ],
 ]
 
-CANT_CONNECT = "can't connect - try: …tests/offline.py …"
+CANT_CONNECT = "…can't connect - try: …tests/offline.py …"
 
 
 def wherever_it_goes(what: str, route: str, says: str, tutorial: str, **others: str) -> list[Fault]:
