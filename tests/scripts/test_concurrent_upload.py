@@ -303,11 +303,11 @@ def upload_bytes(folder: Path, size: int, url: str, **options: Any) -> UploadRes
 @pytest.mark.slow
 def test_a_slow_line_has_the_time_that_it_needs(tmp_path: Path) -> None:
     """Three at once, each for longer than the limits; an hour or a second, it is the same."""
-    with slow_reader(2_500_000) as wire, ThreadPoolExecutor(3) as pool:
+    with slow_reader(6_000_000) as wire, ThreadPoolExecutor(3) as pool:
         paths = [tmp_path / f"{number}.bin" for number in range(3)]
         for path in paths:
-            path.write_bytes(bytes(3_000_000))
-        send = partial(upload_single_file, url=wire.url, timeout=(0.5, 0.5))
+            path.write_bytes(bytes(8_000_000))
+        send = partial(upload_single_file, url=wire.url, timeout=(0.5, 0.15))
         results = list(pool.map(send, paths))
     assert [str(result) for result in results] == [f"OK {path.name}: 200" for path in paths]
     assert all(len(request.body) == request.length for request in wire.requests)
