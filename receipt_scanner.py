@@ -293,8 +293,9 @@ def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | N
     votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
     votes.update(paid)
     ranks = [(votes[amount.value], is_plain(amount.words)) for amount in possible]
+    first = max(ranks, default=None)
     pairs = zip(possible, ranks, strict=True)
-    best = [amount for amount, rank in pairs if rank == max(ranks)]
+    best = [amount for amount, rank in pairs if rank == first]
     largest = max((amount.value for amount in best), default=0)
     if not best or largest - best[-1].value >= 1:  # more than rounding takes off
         return None

@@ -707,7 +707,7 @@ LIMIT_BYTES = 400_000_000
 LARGE: dict[str, tuple[int, str, str, tuple[int, int], dict[str, Any]]] = {
     "JPEG": (1, "JPEG", "RGB", (8000, 5000), {"subsampling": 0}),
     "PNG": (4, "PNG", "RGBA", (4000, 2500), {"compress_level": 1}),
-    "progressive": (4, "JPEG", "CMYK", (3000, 2000), {"progressive": True}),
+    "progressive": (1, "JPEG", "CMYK", (6000, 4000), {"progressive": True}),
     "WebP": (4, "WEBP", "RGB", (2500, 2000), {"method": 0}),
     "transparent": (4, "WEBP", "RGBA", (2500, 1250), {"method": 0}),
     "lossless": (4, "WEBP", "RGBA", (2500, 1250), {"lossless": True, "quality": 0}),
