@@ -211,6 +211,11 @@ def upload(script: Script, name: str, **options: object) -> Result:
 def is_refused(script: Script, name: str, **options: object) -> bool:
     """Tell whether a file is not sent; or, where all is sent, whether a method says no to it."""
     upload(script, name, **options)
+    return was_refused(script, name, **options)
+
+
+def was_refused(script: Script, name: str, **options: object) -> bool:
+    """Tell the same of a file that was just uploaded."""
     if not script.web.received:
         return True
     called = script.called
@@ -400,7 +405,7 @@ def test_refuses_a_large_file_before_reading_it(script: Script) -> None:
     if letters := script.search(r"len\((path|file\w*|name|picture|photo)\)"):
         hint, line = "len() counts the letters of a path: ask os.path.getsize()", letters
     script.expect(
-        not was_sent or is_refused(script, "large.jpg"),
+        was_refused(script, "large.jpg"),
         got="it was let in",
         expected=f"a refusal: the file has {LARGE_BYTES:,} bytes",
         hint=hint,
