@@ -26,6 +26,7 @@ class Beside:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.asks_all = False  # of each mistake
         self.pool = ProcessPoolExecutor(
             os.cpu_count(), multiprocessing.get_context("spawn"), prepare, (folder,)
         )
@@ -34,7 +35,7 @@ class Beside:
     def begin(self, case: Case) -> None:
         """Let a case be judged."""
         if str(case) not in self.verdicts:
-            self.verdicts[str(case)] = self.pool.submit(judge, case, self.folder)
+            self.verdicts[str(case)] = self.pool.submit(judge, case, self.folder, self.asks_all)
 
     def get(self, case: Case) -> dict[str, Outcome]:
         """Return what the checks found, in their order."""

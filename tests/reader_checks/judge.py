@@ -10,9 +10,13 @@ Both stand in lists, mistakes/SCRIPT.diff and right/SCRIPT.diff:
 
 Under the name stands what it is made of (chapter: the listing in chapter/, exercise: the one in
 chapter/exercises/, solution: our script, alone: nothing) and the first check that fails, or
-`right`; where more checks are named, the first has the hint. Then what stands there (-), what
+`right`; where more checks are named, the first has the hint. `right in` names the checks that a
+costly right script is for, and is spared the others. Then what stands there (-), what
 replaces it (+), and what is kept (space), with an empty line between two places. The report must
 name the line with > (it is new) or = (it is kept). @ROOT@ stands for this checkout.
+
+That no check before it fails, and says less, is asked of each mistake when the tests of this folder
+run by themselves; among all tests it is asked of every third one.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from reader_checks.catalog import CHECKS, ROOT, SCRIPTS, read_checks
+from reader_checks.catalog import CHECKS, ROOT, SCRIPTS, Check, read_checks
 from reader_checks.worker import Outcome, Worker
 
 BASES = {
@@ -33,6 +37,7 @@ BASES = {
     "exercise": CHECKS / "chapter" / "exercises",  # and goes on with them
     "solution": ROOT,
 }
+EVERY = 3  # of the mistakes, among all tests: the checks before theirs, which take most of the time
 LIMIT_SECONDS = 90  # for one check, while other tests keep all processors busy
 
 
@@ -43,6 +48,7 @@ class Case(NamedTuple):
     name: str
     base: str  # chapter, exercise, solution, alone
     checks: list[str]  # that fail, none where it is right
+    only: list[str]  # the checks that a right one is for, none where it is for all
     hint: str
     hunks: list[list[tuple[str, str]]]  # lines, each with the sign before it
 
@@ -76,7 +82,9 @@ def read_cases(folder: str) -> Iterator[Case]:
         for section in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
             name, facts, *lines = section.rstrip("\n").split("\n")
             base, _, verdict = facts.partition(": ")
-            checks = [] if verdict == "right" else verdict.split(", ")
+            is_right, named = verdict.startswith("right"), verdict.removeprefix("right")
+            only = named.removeprefix(" in ").split(", ") if is_right and named else []
+            checks = [] if is_right else verdict.split(", ")
             hint = lines.pop(0).removeprefix("Hint: ") if checks else ""
             hunks: list[list[tuple[str, str]]] = [[]]
             for line in lines:
@@ -84,7 +92,7 @@ def read_cases(folder: str) -> Iterator[Case]:
                     hunks[-1].append((line[0], line[1:]))
                 else:
                     hunks.append([])
-            yield Case(script, name, base, checks, hint, hunks)
+            yield Case(script, name, base, checks, only, hint, hunks)
 
 
 @cache
@@ -98,24 +106,34 @@ def get_worker() -> Worker:
     return worker
 
 
-def judge(case: Case, folder: Path) -> dict[str, Outcome]:
+@cache
+def list_sample() -> set[str]:
+    """Return the mistakes of which all is asked even among all tests."""
+    return {str(case) for case in [*read_cases("mistakes")][::EVERY]}
+
+
+def judge(case: Case, folder: Path, asks_all: bool) -> dict[str, Outcome]:
     """Return what the checks find in a case, in their order; it is written into a folder."""
     path = folder / str(case) / case.script
     path.parent.mkdir(parents=True)
     path.write_text(case.write()[0], "utf-8")
-    return find_failures(get_worker(), path, case.checks)
-
-
-def find_failures(worker: Worker, script: Path, expected: list[str]) -> dict[str, Outcome]:
-    """Return what the checks of a script find, up to the last one that is expected to fail."""
     failures: dict[str, Outcome] = {}
-    levels = {check.level for check in read_checks(script.name) if check.name in expected}
-    for check in read_checks(script.name):
-        if expected and check.level not in levels:
-            continue  # a mistake in an exercise leaves the chapter's part as it was
-        outcome = worker.judge(check, script)
+    for check in choose_checks(case, asks_all or str(case) in list_sample()):
+        outcome = get_worker().judge(check, path)
         if outcome.state not in ("passed", "not started"):
             failures[check.name] = outcome
-        if outcome.state == "unusable" or (expected and expected[-1] in failures):
+        if outcome.state == "unusable":
             break
     return failures
+
+
+def choose_checks(case: Case, asks_all: bool) -> list[Check]:
+    """Return the checks to run: of a mistake its own, and those before them when all is asked."""
+    checks = read_checks(case.script)
+    if not case.checks:
+        return [check for check in checks if check.name in case.only or not case.only]
+    named = [check for check in checks if check.name in case.checks]
+    if not asks_all or not named:
+        return named
+    levels = {check.level for check in named}  # an exercise leaves the chapter's part as it was
+    return [check for check in checks[: checks.index(named[-1]) + 1] if check.level in levels]
