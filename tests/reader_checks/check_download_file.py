@@ -19,7 +19,7 @@ from reader_checks.web import HTML, Received, Reply, answer_as_httpbin, draw_pic
 URL = "https://httpbin.org/image/jpeg"
 NAME = "from_the_check.jpg"  # no name that a script uses itself
 JPEG = {"Content-Type": "image/jpeg"}
-BODY = draw_picture() + b"\r\n\n\r\x1a" + bytes(range(256)) * 400  # of no whole number of chunks
+BODY = draw_picture() + b"\r\n\n\r\x1a" + bytes(range(256)) * 270  # of no whole number of chunks
 PAGE = Reply(b"<!DOCTYPE html><html><body>not here</body></html>", headers=HTML)
 OLD = b"what stood there before"
 CHUNK_BYTES = 8192

@@ -16,7 +16,7 @@ replaces it (+), and what is kept (space), with an empty line between two places
 name the line with > (it is new) or = (it is kept). @ROOT@ stands for this checkout.
 
 That no check before it fails, and says less, is asked of each mistake when the tests of this folder
-run by themselves; among all tests it is asked of every third one.
+run by themselves; among all tests it is asked of every fourth one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BASES = {
     "exercise": CHECKS / "chapter" / "exercises",  # and goes on with them
     "solution": ROOT,
 }
-EVERY = 3  # of the mistakes, among all tests: the checks before theirs, which take most of the time
+EVERY = 4  # of the mistakes, among all tests: the checks before theirs, which take most of the time
 LIMIT_SECONDS = 90  # for one check, while other tests keep all processors busy
 
 
