@@ -243,7 +243,8 @@ def _networks() -> Networks:
     options.intra_op_num_threads = THREADS
     # Or a thread that waits for another turns in circles: the busier the machine, the longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # On white paper the finder's numbers come close to zero, where a processor takes its time.
+    # The finder's numbers come close to zero, where a processor takes its time. The first
+    # session of a process decides for all.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     models = resources.files("rapidocr") / "models"
     finder = InferenceSession((models / "PP-OCRv6_det_small.onnx").read_bytes(), options)
