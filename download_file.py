@@ -76,6 +76,8 @@ def download_file(
     target = Path(output_path)
     if target.exists() and not target.is_file():
         raise OSError(f"{target} is not a file")  # a folder, or a device
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent}")
     rest = name_rest(url, target) if resume else {}
     with request_file(url, headers, timeout, rest) as response:
         check_answer(response)

@@ -204,3 +204,11 @@ def test_every_script_shows_a_run() -> None:
     assert shown == {"README.md", *SCRIPTS}, (
         "a script is not shown. Hint: give its docstring a `Sample run::`"
     )
+
+
+def test_no_command_of_the_readme_leaves_a_download_in_the_checkout() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"offline\.py download_file\.py.*", readme)
+    assert commands
+    for command in commands:
+        assert " -o ../" in command, f"{command!r} leaves its file here"
