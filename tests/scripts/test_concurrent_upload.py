@@ -803,7 +803,7 @@ def test_after_ctrl_c_a_file_that_waits_for_its_turn_is_not_sent_again(
         take(uploads.arrived, 1)
         raise KeyboardInterrupt
 
-    uploads.replies = itertools.repeat((429, {"Retry-After": "50"}))
+    uploads.replies = iter([(429, {"Retry-After": "1"}), (200, {})])
     results: list[UploadResult] = []
     with pytest.raises(KeyboardInterrupt):
         collect(upload_files(press_ctrl_c(), uploads.url), results)
