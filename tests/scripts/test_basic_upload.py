@@ -30,7 +30,6 @@ from wire import (
     refuses_midway,
     serve,
     silent,
-    slow_reader,
     trust,
 )
 
@@ -187,14 +186,6 @@ def test_an_error_shows_no_password_of_the_address(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
-def test_a_slow_line_may_send_for_longer_than_the_limits(tmp_path: Path) -> None:
-    """The limit is for each block; at the end the system still holds much of the file."""
-    (tmp_path / "big.bin").write_bytes(bytes(8_000_000))
-    with slow_reader(7_000_000) as wire:
-        upload_file(tmp_path / "big.bin", wire.url, timeout=(0.5, 0.15)).close()
-    assert len(wire.requests[0].body) > 8_000_000
-
-
 @pytest.mark.parametrize("timeout", [0.2, (5, 0.05)])
 def test_a_server_that_never_answers_is_given_up(timeout: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"x")

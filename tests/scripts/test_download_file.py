@@ -1190,6 +1190,7 @@ def test_over_tls_only_a_certificate_is_a_matter_of_trust(
     assert "missing.pem" in check_error(capsys, "https://127.0.0.1/photo.jpg")
 
 
+@pytest.mark.slow
 def test_silence_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with silent() as wire, pytest.raises(requests.ReadTimeout):
         download_file(wire.url, folder / "photo.jpg", timeout=0.3)

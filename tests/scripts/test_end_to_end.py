@@ -1,4 +1,4 @@
-"""What all six have in common: run without arguments, as documented, copied away, stopped."""
+"""What all six have in common: run without arguments, as documented, stopped, on a slow line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import NOWHERE, ROOT, SCRIPTS, STOPPABLE_PYTHON, check_error, run_main
+from conftest import NOWHERE, ROOT, SAMPLES, SCRIPTS, STOPPABLE_PYTHON, check_error, run_main
 from offline import PracticeServer
+from PIL import Image
+from wire import slow_reader, trust
+
+from basic_upload import upload_file
+from concurrent_upload import upload_single_file
+from profile_picture_uploader import ProfilePictureUploader
+from receipt_scanner import ReceiptScanner
+from streaming_upload import stream_upload
 
 RunDocumented = Callable[[str], str]
 FIRST_COMMAND = "uv run tests/offline.py receipt_scanner.py samples/receipt.jpg"
@@ -94,6 +104,46 @@ def test_ctrl_c_ends_with_130_and_no_traceback(script: str, tmp_path: Path) -> N
     assert process.returncode == 130, f"exit code {process.returncode}: {err}"
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == [], "it left something behind"
+
+
+@pytest.mark.slow
+def test_a_slow_line_may_send_for_longer_than_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits are for each block, and for the answer, while the system still sends the rest.
+
+    All at once, for each needs its time: an hour or a second, it is the same.
+    """
+    big, photo = tmp_path / "big.jpg", tmp_path / "photo.jpg"
+    big.write_bytes((SAMPLES / "avatar.jpg").read_bytes() + bytes(8_000_000))
+    Image.effect_noise((1500, 1500), 80).convert("RGB").save(photo)
+    reply = (SAMPLES / "replies" / "good.json").read_bytes()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(reply)
+    limits: dict[str, Any] = {"timeout": (0.8, 0.3)}
+    uploader = ProfilePictureUploader(max_bytes=10_000_000, keep_original=True, **limits)
+    scanner = ReceiptScanner(**limits)
+    trust(monkeypatch, tmp_path)
+    with (
+        slow_reader(3_500_000) as wire,
+        slow_reader(3_500_000, tls=True) as tls,
+        slow_reader(700_000, head + reply) as ocr,
+        ThreadPoolExecutor(7) as pool,
+    ):
+        uploader.url, scanner.url = wire.url, ocr.url
+        uploads = [
+            pool.submit(upload_file, big, wire.url, **limits),
+            pool.submit(uploader.upload, big, "42"),
+            pool.submit(stream_upload, big, tls.url, on_progress=lambda *_: None, **limits),
+        ]
+        batch = [pool.submit(upload_single_file, big, wire.url, **limits) for _ in range(3)]
+        receipt = pool.submit(scanner.scan, photo)
+        for upload in uploads:
+            upload.result().close()
+        assert [str(upload.result()) for upload in batch] == ["OK big.jpg: 200"] * 3
+        assert receipt.result()["total"]
+    received = wire.requests + tls.requests + ocr.requests
+    assert len(received) == 7
+    assert all(len(request.body) == request.length > 700_000 for request in received)
 
 
 # --- what the docstrings and the README show ---------------------------------------------------

@@ -84,6 +84,7 @@ def test_httpbin_takes_an_upload_from_a_plain_generator(server: PracticeServer) 
     assert response.json()["headers"]["Transfer-Encoding"] == "chunked"
 
 
+@pytest.mark.slow
 def test_the_sink_tells_what_arrived_of_a_large_body(server: PracticeServer) -> None:
     block = practice_bytes(1024 * 1024)
     expected = hashlib.sha256(block * 30).hexdigest()
@@ -113,6 +114,7 @@ def test_hangs_up_where_the_rest_of_a_refused_upload_would_come(server: Practice
         assert (response.status, response.headers["Connection"]) == (405, "close")
 
 
+@pytest.mark.slow
 def test_says_nothing_when_a_client_leaves_in_the_middle(
     server: PracticeServer,
     capfd: pytest.CaptureFixture[str],
@@ -168,6 +170,7 @@ def test_announces_more_than_it_sends(server: PracticeServer, path: str) -> None
         next(response.iter_content(1))
 
 
+@pytest.mark.slow
 def test_stalls_for_longer_than_a_client_waits(server: PracticeServer) -> None:
     url = f"{server.url}/faults/stall"
     with pytest.raises(requests.exceptions.ConnectionError, match="timed out"):

@@ -32,7 +32,7 @@ from conftest import run_main as run_main_of
 from offline import PracticeServer
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageStat, PngImagePlugin
 from werkzeug.datastructures import FileStorage
-from wire import NETRC_PASSWORD, OK, canned, put_netrc, refuses_midway, slow_reader, trust
+from wire import NETRC_PASSWORD, OK, canned, put_netrc, refuses_midway, trust
 
 import profile_picture_uploader
 from profile_picture_uploader import (
@@ -243,6 +243,7 @@ def make_png(*chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*decompression bomb")  # Pillow's own, from 89 megapixels
 @pytest.mark.parametrize("side", [6400, 10_000, 14_200])
 def test_refuses_a_small_file_that_holds_a_huge_picture(side: int, tmp_path: Path) -> None:
@@ -437,6 +438,7 @@ def test_a_picture_without_a_position_is_not_said_to_have_had_one(tmp_path: Path
         assert prepare(tmp_path, data).changes == ["60x40 kept"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_broken_exif_is_no_other_error_than_invalid_picture(tmp_path: Path) -> None:
     exif = make_exif(6).tobytes()
@@ -601,6 +603,7 @@ def test_every_kind_of_pixels_survives(format_: str, mode: str, tmp_path: Path) 
     assert sum(abs(a - b) for a, b in pairs) / (60 * 40 * 3) < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("is_animated", [False, True])
 def test_a_lossless_webp_stays_lossless(mode: str, is_animated: bool, tmp_path: Path) -> None:
@@ -850,17 +853,6 @@ def test_a_token_goes_along_and_a_password_in_netrc_does_not(
     assert without.header("Authorization") is None
     assert with_token.header("Authorization") == TOKEN["Authorization"]
     assert b"boundary=" in with_token.head
-
-
-@pytest.mark.slow
-def test_a_slow_line_may_send_for_longer_than_the_limits(tmp_path: Path) -> None:
-    path = save(tmp_path, JPEG + bytes(8_000_000))
-    with slow_reader(7_000_000) as wire:
-        uploader = ProfilePictureUploader(
-            wire.url, keep_original=True, max_bytes=10_000_000, timeout=(0.5, 0.15)
-        )
-        uploader.upload(path, "42").close()
-    assert len(wire.requests[0].body) > 8_000_000
 
 
 def test_a_redirect_that_asks_for_the_picture_again_gets_all_of_it() -> None:

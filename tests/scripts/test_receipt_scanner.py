@@ -26,7 +26,7 @@ from conftest import NOWHERE, ROOT, SAMPLES, RunScript, cpu_seconds
 from conftest import check_error as check_error_of
 from conftest import run_main as run_main_of
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageFont, ImageStat, features
-from wire import Request, canned, put_netrc, refuses_midway, slow_reader, trust
+from wire import Request, canned, put_netrc, refuses_midway, trust
 
 import receipt_scanner
 from receipt_scanner import (
@@ -114,6 +114,7 @@ def save_tall_jpeg(path: Path, blocks: int, size: tuple[int, int] = (16_000, 128
 # --- the photo ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sends_the_photo_upright_and_below_one_megabyte() -> None:
     sent = parse_parts(send(SAMPLES / "receipt.jpg"))["file"].get_content()
     original = (SAMPLES / "receipt.jpg").stat().st_size
@@ -380,12 +381,10 @@ def save_flat(mode: str, megapixels: float, **options: Any) -> Callable[[Path], 
 
 LARGEST: dict[
     str, Callable[[Path], object]
-] = {  # a file close to the most that is let in, of each kind
+] = {  # a file close to the most that is let in, of each kind that takes more than others
     "baseline.jpg": partial(save_tall_jpeg, blocks=124),
     "progressive.jpg": save_flat("RGB", 49, progressive=True, subsampling=0),
-    "palette.png": save_flat("P", 42, transparency=3),
     "deep.tif": save_flat("F", 26, compression="tiff_lzw"),
-    "photo.webp": save_flat("RGB", 22, method=0, quality=1),
     "clear.webp": save_flat("RGBA", 17, method=0, quality=1),
 }
 UNDER_A_LIMIT = """
@@ -459,15 +458,6 @@ def test_never_follows_a_redirect_with_the_key() -> None:
     with canned(moved) as wire, pytest.raises(OcrError, match="307"):
         ReceiptScanner(KEY, wire.url).scan(PHOTO)
     assert len(wire.requests) == 1
-
-
-@pytest.mark.slow
-def test_a_slow_line_may_send_for_longer_than_the_limits(tmp_path: Path) -> None:
-    """The limit is for each block; at the end the system still holds much of the photo."""
-    photo = save_noise(tmp_path / "photo.jpg", (1500, 1500))
-    with slow_reader(400_000, answer(GOOD)) as wire:
-        ReceiptScanner(KEY, wire.url, timeout=(1, 0.3)).scan(photo)
-    assert len(wire.requests[0].body) > 700_000
 
 
 # --- the reply ---------------------------------------------------------------------------------
@@ -706,9 +696,9 @@ def test_two_naive_patterns_fail_most_of_them() -> None:
     ],
 )
 def test_time_grows_no_faster_than_the_text(unit: str) -> None:
-    """A backtracking pattern would need minutes for this, ours a third of a second."""
-    text = unit * (100_000 // len(unit))
-    with cpu_seconds(2):
+    """A backtracking pattern would need minutes for this, ours a sixth of a second."""
+    text = unit * (50_000 // len(unit))
+    with cpu_seconds(1):
         parse_receipt(text, today=TODAY)
 
 

@@ -35,7 +35,6 @@ from wire import (
     put_netrc,
     refuses_midway,
     serve,
-    slow_reader,
     trust,
 )
 
@@ -199,18 +198,6 @@ def test_a_password_in_the_address_goes_to_the_server(tmp_path: Path) -> None:
     assert wire.requests[0].header("Authorization") == "Basic bWU6c2VjcmV0"
 
 
-@pytest.mark.slow
-def test_a_slow_line_may_send_for_longer_than_the_limits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the end the system still holds much of the file, and the answer is waited for."""
-    path = make_file(tmp_path, 8_000_000)
-    trust(monkeypatch, tmp_path)
-    with slow_reader(7_000_000, tls=True) as wire:
-        stream_upload(path, wire.url, on_progress=ignore_progress, timeout=(0.5, 0.15)).close()
-    assert len(wire.requests[0].body) == 8_000_000
-
-
 # --- redirects: the whole body again, or an error ----------------------------------------------
 
 
@@ -272,6 +259,7 @@ def test_a_file_that_changes_never_breaks_the_announced_length(
     assert len(wire.requests[0].body) <= len(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_after", [0, 30 * MIB])
 def test_names_the_file_that_changed(
     size_after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -307,6 +295,7 @@ def test_what_is_no_path_is_refused_and_not_cut_at_its_packed_size(tmp_path: Pat
 # --- answers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multipart", [False, True])
 def test_a_server_that_did_not_take_all_has_not_said_yes(multipart: bool, tmp_path: Path) -> None:
     path = make_file(tmp_path, 20_000_000)
