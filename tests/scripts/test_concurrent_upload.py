@@ -675,7 +675,7 @@ def test_stopping_early_starts_nothing_new(uploads: Uploads, tmp_path: Path) -> 
 
 def test_stopping_early_ends_a_pause(uploads: Uploads, tmp_path: Path) -> None:
     paths = write_files(tmp_path, 2)
-    uploads.replies = itertools.chain([(429, {"Retry-After": "50"})], uploads.replies)
+    uploads.replies = itertools.chain([(429, {"Retry-After": "10"})], uploads.replies)
     batch = upload_files(paths, uploads.url, max_workers=2)
     assert next(batch).ok
     batch.close()  # type: ignore[attr-defined]
