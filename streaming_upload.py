@@ -106,16 +106,15 @@ class MultipartFileReader(ProgressFileReader):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(path, chunk_size, on_progress)
-        media_type = media_type or "application/octet-stream"
+        media_type = media_type or self.content_type
         if "\r" in media_type or "\n" in media_type:  # it would forge a header
             raise ValueError("a media type has no line breaks")
-        # requests builds the form of an empty file; ours goes before the last boundary.
-        files = {field: (self.path.name, b"", media_type)}
+        # requests builds the form around a word, and the file goes in place of it.
+        files = {field: (self.path.name, b"FILE", media_type)}
         request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
         assert isinstance(request.body, bytes)
         self.content_type = str(request.headers["Content-Type"])
-        self.head, line_end, boundary = request.body.rpartition(b"\r\n--")
-        self.tail = line_end + boundary
+        self.head, self.tail = request.body.rsplit(b"FILE", 1)
 
     def __len__(self) -> int:
         return len(self.head) + self.total_bytes + len(self.tail)
