@@ -109,12 +109,12 @@ def save_resumably(
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_etag(response)
     is_rest = response.status_code == 206
-    # Now the first bytes are checked: for a web page the part isn't given up.
-    chunks = itertools.chain([next(chunks)], chunks)
+    first = next(chunks)  # is checked: for a web page the part isn't given up
     try:
         with open(part, "ab" if is_rest else "wb") as file:
             if not is_rest:  # the address may hold a password
                 etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
+            file.write(first)
             for chunk in chunks:
                 file.write(chunk)
         part.replace(target)
@@ -128,13 +128,12 @@ def save_resumably(
 def name_rest(url: str, target: Path) -> dict[str, str]:
     """Return the headers that ask for the rest of a part, if its file is still the same."""
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
-    if not (part.is_file() and etag_file.is_file()):
-        return {}
-    size = part.stat().st_size
-    address, _, etag = etag_file.read_text("utf-8").partition(" ")
-    if not (size and etag) or address != str(zlib.crc32(url.encode())):
-        return {}
-    return {"Range": f"bytes={size}-", "If-Range": etag}
+    with suppress(FileNotFoundError):
+        size = part.stat().st_size
+        address, _, etag = etag_file.read_text("utf-8").partition(" ")
+        if size and etag and address == str(zlib.crc32(url.encode())):
+            return {"Range": f"bytes={size}-", "If-Range": etag}
+    return {}
 
 
 def request_file(
@@ -238,7 +237,7 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server tells."""
     if response.status_code == 206:
         span = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", span)
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)
         return (int(found[1]), int(found[2])) if found else (0, None)
     size = response.headers.get("Content-Length", "")
     is_packed = "Content-Encoding" in response.headers  # then it is the packed body's size
