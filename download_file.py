@@ -201,8 +201,8 @@ def check_type(response: requests.Response, expected_prefix: str) -> None:
 def keep_gzip(response: requests.Response, target: Path) -> None:
     """Let a file that is gzip itself stay so; requests would unpack it."""
     media_type = response.headers["Content-Type"].lower()
-    names = (urlsplit(response.url).path.lower(), target.name.lower())
-    if "gzip" in media_type or any(name.endswith(GZIP_SUFFIXES) for name in names):
+    suffixes = {Path(urlsplit(response.url).path).suffix.lower(), target.suffix.lower()}
+    if "gzip" in media_type or suffixes & {".gz", ".tgz", ".svgz"}:
         response.raw.headers.pop("Content-Encoding", None)
 
 
@@ -280,7 +280,6 @@ ADVICE = {  # by status, or by its first digit
     403: "check the key",
     429: "try again later",
 }
-GZIP_SUFFIXES = (".gz", ".tgz", ".svgz")
 LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture
