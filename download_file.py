@@ -70,8 +70,7 @@ def download_file(
     for any status but 200 (206 for a rest), else requests.RequestException, OSError.
 
     Gaps: a body that is sent without length or chunks, or packed without a length, may be
-    cut off unnoticed. `kill -9` leaves a hidden part; so does SIGTERM, unless it is made
-    an exception, as at the end of this file.
+    cut off unnoticed. `kill -9` leaves a hidden part, and so does SIGTERM.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():
@@ -373,7 +372,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up as Ctrl-C does
     main()
