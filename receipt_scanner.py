@@ -447,15 +447,18 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     """
     data = read_file(path)
     is_small = len(data) <= MAX_BYTES
-    if is_small and data.startswith(b"%PDF-"):
-        return data
+    if data.startswith(b"%PDF-"):
+        if is_small:
+            return data
+        raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     try:
         image = open_picture(data)
         photo = decode_small(image, data)  # which proves that it is whole
         orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except InvalidPhoto:
+        raise
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        reasons = {InvalidPhoto: str(error), Image.DecompressionBombError: TOO_LARGE}
-        raise InvalidPhoto(reasons.get(type(error), NO_PICTURE)) from error
+        raise InvalidPhoto(NO_PICTURE) from error
     is_turned = orientation in range(2, 9)
     is_readable = image.format in ("JPEG", "PNG") and image.mode[0] not in DEEP_GREY
     is_small = is_small and max(image.size) <= MAX_SIDE_PIXELS
@@ -479,8 +482,6 @@ def read_file(path: str | Path | BinaryIO) -> bytes:
 def open_picture(data: bytes) -> Image.Image:
     """Open a picture without decoding it; what we can't read is named."""
     file = io.BytesIO(data)
-    if data.startswith(b"%PDF-"):
-        raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
         image: Image.Image = JpegImagePlugin.JpegImageFile(file)
     elif HEIC.match(data):
@@ -499,7 +500,7 @@ def open_picture(data: bytes) -> Image.Image:
     is_copied = image.mode not in ("1", "L", "P", "RGB")
     cost = COSTS.get(kind, 9) + 5 * is_copied
     if image.width * image.height * cost + len(data) > MAX_MEMORY_BYTES:
-        raise InvalidPhoto(TOO_LARGE)
+        raise InvalidPhoto("takes over 400 MB - save it smaller")
     return image
 
 
@@ -559,8 +560,7 @@ JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters b
 MAX_MEMORY_BYTES = 380_000_000
 # Bytes of memory that a pixel takes, as measured; 9 in other kinds.
 COSTS = {"JPEG": 1.4, "progressive": 7.5, "WEBP": 17, "AVIF": 11, "HEIF": 13}
-TOO_LARGE = "takes over 400 MB - save it smaller"
-NO_PICTURE = "no picture, or damaged, or a camera's raw file - save it as JPEG"
+NO_PICTURE = "no picture, or damaged, huge or a camera's raw file - save it as JPEG"
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
 OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 HEIC = re.compile(b"....ftyp.{0,28}(?:hei[cmsx]|hevc)", re.DOTALL)  # ISO/IEC 23008-12
