@@ -30,7 +30,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, groupby, takewhile
@@ -473,10 +473,11 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
 
 def read_file(path: str | Path | BinaryIO) -> bytes:
     """Return the bytes of a file, of an open one from its start."""
-    with open(path, "rb") if isinstance(path, (str, Path)) else nullcontext(path) as file:
-        with suppress(OSError):  # a stream can't go back, and needn't
-            file.seek(0)
-        return file.read(MAX_MEMORY_BYTES)
+    if isinstance(path, (str, Path)):
+        with open(path, "rb") as file:
+            return file.read(MAX_MEMORY_BYTES)
+    path.seek(0)
+    return path.read(MAX_MEMORY_BYTES)
 
 
 def open_picture(data: bytes) -> Image.Image:
