@@ -689,17 +689,16 @@ def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     Equal words are taken in turn: the overlay's first for the first line.
     """
     places: dict[str, list[list[float]]] = defaultdict(list)
-    with suppress(AttributeError, LookupError, TypeError, ValueError):  # it has none
+    with suppress(LookupError, TypeError):  # no coordinates
         for piece in page["TextOverlay"]["Lines"]:
             for word in piece["Words"]:
                 left, top = word["Left"], word["Top"]
                 box = [left, top, left + word["Width"], top + word["Height"]]
                 places[word["WordText"]].append(box)
-    boxes: dict[str, list[list[float]]] = {}
+    boxes = {}
     for line in page["ParsedText"].splitlines():
         words = line.split()
-        found = [places[word].pop(0) for word in words if places[word]]
-        boxes.setdefault(" ".join(words), found)
+        boxes[" ".join(words)] = [places[word].pop(0) for word in words if places[word]]
     return boxes
 
 
