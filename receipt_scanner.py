@@ -624,13 +624,11 @@ def find_pages(reply: object) -> list[dict[str, Any]]:
     It does so by a bare string, by a flag with messages (but exit code 2: some pages were
     read), or, with the flag unset, by the exit code of each page.
     """
-    if not isinstance(reply, dict):
+    if not isinstance(reply, dict) or not isinstance(reply.get("ParsedResults"), list):
         return []
-    is_failure = reply.get("IsErroredOnProcessing") and reply.get("OCRExitCode") != 2
-    results = reply.get("ParsedResults")
-    if is_failure or not isinstance(results, list):
+    if reply.get("IsErroredOnProcessing") and reply.get("OCRExitCode") != 2:
         return []
-    pages = [page for page in results if isinstance(page, dict)]
+    pages = [page for page in reply["ParsedResults"] if isinstance(page, dict)]
     read = [page for page in pages if page.get("FileParseExitCode") == 1]
     return [page for page in read if isinstance(page.get("ParsedText"), str)]
 
@@ -947,9 +945,9 @@ def explain(error: Exception, arguments: list[str]) -> str:
 def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int:
     """Scan what the command line names, print each receipt; return the exit code."""
     scanner = ReceiptScanner(url=url, language=args.language, day_first=args.day_first)
-    images = args.images or [str(SAMPLE)]
     receipts, exit_code = [], 0
-    for source in [args.from_json] if args.from_json else images:
+    for image in args.images or [str(SAMPLE)]:
+        source = args.from_json or image
         receipt = None
         try:
             if args.from_json:
@@ -959,8 +957,7 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
             receipt = parse_reply(reply, day_first=args.day_first)
             receipts.append({"file": source, **receipt})
             if args.annotate:
-                marked = annotate(prepare_photo(images[0]), reply, receipt)
-                save_whole(marked, args.annotate)
+                save_whole(annotate(prepare_photo(image), reply, receipt), args.annotate)
         except (OcrError, OSError, ValueError) as error:
             text = error if isinstance(error, OcrError) else explain(error, arguments)
             is_named = getattr(error, "filename", None)
