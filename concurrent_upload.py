@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
@@ -163,13 +162,10 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         response = post_on_kept_connection(url, **request)
         if response.status_code not in (429, 503):
             return response
-        pause: float = 1
-        with suppress(ValueError, urllib3.exceptions.InvalidHeader):
-            pause = urllib3.Retry().get_retry_after(response.raw) or 1  # a date, too
-        pause += random.uniform(0, spread)  # noqa: S311
-        if pause > MAX_PAUSE_SECONDS:
-            return response
-        if sleep(pause):  # stopped meanwhile
+        seconds = response.headers.get("Retry-After", "")  # a date counts as 1
+        asked = float(seconds) if seconds.isdecimal() else 1
+        pause = max(asked, 1) + random.uniform(0, spread)  # noqa: S311
+        if pause > MAX_PAUSE_SECONDS or sleep(pause):  # stopped meanwhile
             return response
     return post_on_kept_connection(url, **request)
 
