@@ -176,15 +176,15 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     Servers close what they have kept, perhaps when our request has just set out. Where
     one died over a file that it had taken, a repeat may store that twice.
     """
-    kept = getattr(_thread, "session", None)
+    session = getattr(_thread, "session", None)
     _thread.session = None  # put back where the answer is good
-    session: requests.Session = kept or requests.Session()
-    try:
+    response = None
+    if session:
+        with suppress(requests.ConnectionError):  # no ReadTimeout: who knows what arrived
+            response = session.post(url, **request)
+    if response is None:
+        session = requests.Session()
         response = session.post(url, **request)
-    except requests.ConnectionError:  # no ReadTimeout: who knows what arrived
-        if kept:
-            return post_on_kept_connection(url, **request)  # now a new one
-        raise
     if response.ok:  # after a refusal the next file has a new one
         _thread.session = session
     return response
