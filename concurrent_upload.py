@@ -289,11 +289,11 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
 SAMPLES = Path(__file__).resolve().parent / "samples" / "documents"
 
 
-def upload_and_report(names: list[str], url: str, max_workers: int, offline: str) -> int | str:
-    """Upload what was named, print what came of it; return what sys.exit takes."""
+def upload_and_report(names: list[str], url: str, max_workers: int) -> int:
+    """Upload what was named, print what came of it; return the exit code."""
     files: list[str] = []
     results: list[UploadResult] = []
-    code: int | str = 130  # of Ctrl-C
+    code = 130  # of Ctrl-C
     started = time.monotonic()
     with suppress(KeyboardInterrupt):
         files += find_files(names)
@@ -302,14 +302,17 @@ def upload_and_report(names: list[str], url: str, max_workers: int, offline: str
             print(result)
             if sys.stderr and sys.stderr.isatty():
                 print(f"{len(results)} of {len(files)}", end="\r", file=sys.stderr)
-        code = 1 if any(not result.ok for result in results) else 0
+        code = 0 if all(result.ok for result in results) else 1
     sent = [result.bytes for result in results if result.ok]
     counts = f"{len(sent)} sent, {len(results) - len(sent)} failed"
     left = f", {len(files) - len(results)} without a result" if code == 130 else ""
     print(f"{counts}{left}: {sum(sent):,} bytes in {time.monotonic() - started:.2f} s")
-    if code == 1 and any(result.error == CANT_CONNECT for result in results):
+    if any(result.error == CANT_CONNECT for result in results):
         python = "uv run" if "UV" in os.environ else "python"
-        code = f"error: {CANT_CONNECT} - try: {python} {offline}"
+        launcher = str(SAMPLES.parents[1] / "tests" / "offline.py")
+        words = [launcher, Path(__file__).name, *names, f"--workers={max_workers}"]
+        command = " ".join(f'"{word}"' if " " in word else word for word in words)
+        print(f"error: {CANT_CONNECT} - try: {python} {command}", file=sys.stderr)
     return code
 
 
@@ -325,14 +328,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.workers < 1:
         parser.error("--workers is at least 1")
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
-    given = sys.argv[1:] if argv is None else argv
-    rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-    words = [str(SAMPLES.parents[1] / "tests" / "offline.py"), Path(__file__).name, *rest]
-    command = " ".join(f'"{word}"' if " " in word else word for word in words)
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     with suppress(BrokenPipeError):  # our reader has seen enough, as `head -1` has
-        sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers, command))
+        sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers))
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 
