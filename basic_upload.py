@@ -168,18 +168,15 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
 
 def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]:
     """Return the request that `upload_file` would send; nothing is sent."""
-    with open(path, "rb") as handle, requests.Session() as session:
-        files = {"file": (path.name, handle, find_media_type(path))}
-        post = requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
-        request = session.prepare_request(post)
+    data = path.read_bytes()
+    files = {"file": (path.name, data, find_media_type(path))}
+    post = requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
+    request = requests.Session().prepare_request(post)
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
-    size = path.stat().st_size
-    if size > 20:  # too long for a line: its first 4 bytes do
-        end = body.rindex(b"\r\n--")  # where the last boundary begins
-        begin = end - size
-        left_out = f" [{size - 4:,} bytes] ".encode()
-        body = body[: begin + 4] + left_out + body[end:]
+    if len(data) > 20:  # too long for a line: its first 4 bytes do
+        short = data[:4] + f" [{len(data) - 4:,} bytes] ".encode()
+        body = body.replace(data, short)
     host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends this line
     lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
     for name, value in request.headers.items():
