@@ -140,7 +140,6 @@ MEDIA_TYPES = {
 # --- the command line ---
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.png"
-PEEK_BYTES = 16
 SIGNATURES = {  # the first bytes, as each format's specification fixes them
     b"\x89PNG\r\n\x1a\n": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -192,7 +191,7 @@ def show_bytes(data: bytes) -> str:
 def peek_file(path: Path) -> list[str]:
     """Return a file's first bytes, what they announce, and what text mode makes of them."""
     with open(path, "rb") as handle:
-        head = handle.read(PEEK_BYTES)
+        head = handle.read(16)
     kinds = [SIGNATURES[start] for start in SIGNATURES if head.startswith(start)]
     return [
         f"{path.name} begins with\n  {head.hex(' ')}\n  {show_bytes(head)}",
@@ -208,8 +207,7 @@ def read_as_text(data: bytes, encoding: str) -> str:
     try:
         text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data" and len(data) == PEEK_BYTES:
-            # We cut a letter in two: what stands before it tells.
+        if error.reason == "unexpected end of data":  # we cut a letter in two
             return read_as_text(data[: error.start], encoding)
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
     sent = text.encode()  # requests sends text as UTF-8
