@@ -85,28 +85,27 @@ def upload_files(
             for path in paths:
                 future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
                 in_flight[future] = Path(path)
-                if len(in_flight) == max_workers:
-                    yield from take_done(in_flight)
-            while in_flight:
-                yield from take_done(in_flight)
+                yield from take_done(in_flight, max_workers - 1)
+            yield from take_done(in_flight, 0)
         except BaseException as error:  # Ctrl-C, one of `paths`, the caller's break
             stopped.set()  # no pause ends in another try
             is_heard = not isinstance(error, GeneratorExit)  # nobody is, after break
             while in_flight and is_heard:
                 with suppress(KeyboardInterrupt):  # pressed again
-                    yield from take_done(in_flight)
+                    yield from take_done(in_flight, 0)
             raise
 
 
-def take_done(in_flight: dict[Future[UploadResult], Path]) -> Iterator[UploadResult]:
-    """Wait until one is done; yield the results, and forget what is done."""
-    for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-        path = in_flight.pop(future)
-        error = "cancelled" if future.cancelled() else future.exception()
-        if error:  # the worker died, which costs one file and not the batch
-            yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
-        else:
-            yield future.result()
+def take_done(in_flight: dict[Future[UploadResult], Path], at_most: int) -> Iterator[UploadResult]:
+    """Yield results as they complete, until at most so many are in flight."""
+    while len(in_flight) > at_most:
+        for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+            path = in_flight.pop(future)
+            error = "cancelled" if future.cancelled() else future.exception()
+            if error:  # the worker died, which costs one file and not the batch
+                yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
+            else:
+                yield future.result()
 
 
 def upload_single_file(
