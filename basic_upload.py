@@ -236,7 +236,7 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
     return lines
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
+def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # whose text is ours
@@ -245,12 +245,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    words = [str(launcher), Path(__file__).name, *arguments]
+    words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
+    words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description="Send a file as multipart/form-data.",
         epilog="example: basic_upload.py photo.jpg --meta caption=holiday --show-body",
@@ -260,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--show-body", action="store_true", help="print the request, send nothing")
     parser.add_argument("--peek", action="store_true", help="look at the first bytes, send nothing")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if not all("=" in item for item in args.meta):
         parser.error("--meta takes NAME=VALUE")
     metadata = dict(item.split("=", 1) for item in args.meta)
@@ -277,9 +278,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (OSError, ValueError) as error:  # requests.RequestException is an OSError
-        given = sys.argv[1:] if argv is None else argv
-        rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-        sys.exit(f"error: {explain(error, rest)}")
+        sys.exit(f"error: {explain(error, args.url)}")
 
 
 if __name__ == "__main__":

@@ -315,7 +315,7 @@ def upload_and_report(names: list[str], url: str, max_workers: int) -> int:
     return code
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description="Upload many files at once. Ctrl-C waits for what is under way.",
         epilog="example: concurrent_upload.py invoices/ 'photos/*.jpg' --workers 5",
@@ -323,7 +323,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="FILE|FOLDER|GLOB", help="default: samples")
     parser.add_argument("--workers", type=int, default=3, help="default: 3")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if args.workers < 1:
         parser.error("--workers is at least 1")
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"

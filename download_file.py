@@ -328,7 +328,7 @@ class ProgressLine:
             self.tenths = percent // 10
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
+def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # whose text is ours
@@ -337,12 +337,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    words = [str(launcher), Path(__file__).name, *arguments]
+    words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
+    words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description="Download a file, checking its type before anything is written.",
         epilog="example: download_file.py https://httpbin.org/image/png -o pig.png",
@@ -354,7 +355,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse what is larger")
     parser.add_argument("--resume", action="store_true", help="go on where it broke off")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/image/jpeg"
     path = Path(args.output or choose_name(args.url or "image.jpeg"))
     options = {"max_bytes": args.max_bytes, "resume": args.resume}
@@ -366,9 +367,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{path}.part is kept for --resume", file=sys.stderr)
         sys.exit(130)
     except (OSError, ValueError, *REFUSALS) as error:  # requests' exceptions are OSErrors
-        given = sys.argv[1:] if argv is None else argv
-        rest = [word for word in given if word != args.url]
-        sys.exit(f"error: {explain(error, rest)}")
+        sys.exit(f"error: {explain(error, args.url)}")
 
 
 if __name__ == "__main__":

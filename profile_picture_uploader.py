@@ -306,7 +306,7 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
 }
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
+def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # whose text is ours
@@ -315,12 +315,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    words = [str(launcher), Path(__file__).name, *arguments]
+    words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
+    words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description="Check a profile picture and upload a clean copy.",
         epilog="example: profile_picture_uploader.py me.jpg --user-id ada",
@@ -329,7 +330,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--user-id", default="42", metavar="ID", help="whose (default: 42)")
     parser.add_argument("--keep-original", action="store_true", help="send the bytes unchanged")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
         uploader = ProfilePictureUploader(url, keep_original=args.keep_original)
@@ -342,10 +343,8 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (OSError, ValueError) as error:  # requests.RequestException is an OSError
-        given = sys.argv[1:] if argv is None else argv
-        rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
         name = f"{args.file.name}: " if isinstance(error, InvalidPicture) else ""
-        sys.exit(f"error: {name}{explain(error, rest)}")
+        sys.exit(f"error: {name}{explain(error, args.url)}")
 
 
 if __name__ == "__main__":

@@ -928,7 +928,7 @@ def save_whole(image: Image.Image, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
+def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # whose text is ours
@@ -937,12 +937,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    words = [str(launcher), Path(__file__).name, *arguments]
+    words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
+    words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
 
-def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int:
+def scan_images(args: argparse.Namespace, url: str) -> int:
     """Scan what the command line names, print each receipt; return the exit code."""
     scanner = ReceiptScanner(url=url, language=args.language, day_first=args.day_first)
     receipts, exit_code = [], 0
@@ -959,7 +960,7 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
             if args.annotate:
                 save_whole(annotate(prepare_photo(image), reply, receipt), args.annotate)
         except (OcrError, OSError, ValueError) as error:
-            text = error if isinstance(error, OcrError) else explain(error, arguments)
+            text = error if isinstance(error, OcrError) else explain(error, args.url)
             is_named = getattr(error, "filename", None)
             name = "" if is_named else f"{Path(source).name}: "
             print(f"error: {name}{text}", file=sys.stderr)
@@ -971,7 +972,7 @@ def scan_images(args: argparse.Namespace, url: str, arguments: list[str]) -> int
     return exit_code
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description="Read merchant, date and total from photos of receipts.",
         epilog="example: receipt_scanner.py lunch.jpg --day-first --annotate marked.png",
@@ -983,19 +984,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--annotate", type=Path, metavar="OUT.png", help="mark what was found")
     parser.add_argument("--from-json", metavar="REPLY", help="a saved reply: no key, no network")
     parser.add_argument("--url", help=f"where to (default: {OCR_URL})")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if args.annotate and len(args.images) > 1:
         parser.error("--annotate marks one image")
     wanted = 1 if args.annotate else 0
     if args.from_json and len(args.images) != wanted:
         parser.error("--from-json goes with no image, or with the one to --annotate")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
-    given = sys.argv[1:] if argv is None else argv
-    rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
     if isinstance(sys.stdout, io.TextIOWrapper):  # or a letter that it lacks ends the run
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
-        sys.exit(scan_images(args, url, rest))
+        sys.exit(scan_images(args, url))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # who reads our output has seen enough, as `head -1` has

@@ -232,7 +232,7 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
 }
 
 
-def explain(error: Exception, arguments: list[str]) -> str:
+def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # whose text is ours
@@ -241,12 +241,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if text != CANT_CONNECT or not launcher.exists():
         return text
     python = "uv run" if "UV" in os.environ else "python"
-    words = [str(launcher), Path(__file__).name, *arguments]
+    words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
+    words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
     return f"{text} - try: {python} {command}"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     import tempfile
 
     parser = argparse.ArgumentParser(
@@ -257,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES")
     parser.add_argument("--multipart", action="store_true", help="send it as a form")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
         with tempfile.TemporaryDirectory() as folder:  # of the sample
@@ -273,9 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (FileChanged, OSError, ValueError) as error:
-        given = sys.argv[1:] if argv is None else argv
-        rest = [word for word in given if word not in ("--url", args.url, f"--url={args.url}")]
-        sys.exit(f"error: {explain(error, rest)}")
+        sys.exit(f"error: {explain(error, args.url)}")
 
 
 if __name__ == "__main__":

@@ -129,16 +129,22 @@ def cpu_seconds(limit: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
+def call_main(main: Callable[[], object], *arguments: object) -> Any:
+    """Run a script's main as its command line would; return what it leaves to sys.exit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
+        try:
+            return main() or 0
+        except SystemExit as end:
+            return end.code or 0
+
+
 def run_main(
-    main: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str], *arguments: object
+    main: Callable[[], object], capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     """Run a script's main; return the exit code and what it printed to stdout and stderr."""
-    code: object = 0
+    code = call_main(main, *arguments)
     said = ""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        code = end.code or 0
     if not isinstance(code, int):  # Python prints it to stderr, and exits with 1
         code, said = 1, f"{code}\n"
     out, err = capsys.readouterr()
@@ -146,7 +152,7 @@ def run_main(
 
 
 def check_error(
-    main: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str], *arguments: object
+    main: Callable[[], object], capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> str:
     """Run a script's main, which must fail; return its one line, without the progress before."""
     code, _, err = run_main(main, capsys, *arguments)

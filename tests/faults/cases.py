@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from conftest import ROOT, cpu_seconds
+from conftest import ROOT, call_main, cpu_seconds
 from offline import PracticeServer
 from PIL import Image
 from practice import faults
@@ -77,7 +77,7 @@ class Stage:
     def run_main(self, script: ModuleType, *arguments: object) -> tuple[int, str, str]:
         """Run a script's `main`; return its exit code and what it printed."""
         self.capsys.readouterr()
-        code = run_to_its_end(script, *arguments)
+        code = call_main(script.main, *arguments)
         out, err = self.capsys.readouterr()
         if isinstance(code, str):  # Python prints it to stderr, and exits with 1
             code, err = 1, f"{err}{code}\n"
@@ -104,14 +104,6 @@ class Stage:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return result if isinstance(result, str) else "no error"
-
-
-def run_to_its_end(script: ModuleType, *arguments: object) -> Any:
-    """Run a script's `main`; return its exit code, or the text that it leaves to sys.exit."""
-    try:
-        return script.main([str(argument) for argument in arguments]) or 0
-    except SystemExit as end:
-        return end.code or 0
 
 
 Act = Callable[[Stage], str]
@@ -771,7 +763,7 @@ def print_name(script: ModuleType, *options: object) -> Case:
         words = [option if option != name else save(stage, data, name) for option in options]
         if "--url" in words:
             words.append(stage.address("/sink"))
-        code = run_to_its_end(script, *words)
+        code = call_main(script.main, *words)
         return f"{console.read_all()}, exit code {code}"
 
     def theirs(stage: Stage) -> str:
@@ -799,7 +791,7 @@ def print_into_closed_pipe(script: ModuleType, *options: str) -> Case:
         words = list(options)
         if "--url" in words:
             words.append(stage.address("/sink"))
-        code = act(stage, lambda: str(run_to_its_end(script, *words)))
+        code = act(stage, lambda: str(call_main(script.main, *words)))
         return f"{stage.capsys.readouterr().err}exit code {code}"
 
     def theirs(stage: Stage) -> str:

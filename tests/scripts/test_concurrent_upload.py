@@ -936,10 +936,10 @@ def test_a_server_that_is_down_leads_to_the_practice_server(
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many"])
-def test_a_wrong_number_of_workers_is_wrong_usage(workers: str) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        concurrent_upload.main(["--workers", workers])
-    assert stopped.value.code == 2
+def test_a_wrong_number_of_workers_is_wrong_usage(
+    workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(capsys, "--workers", workers)[0] == 2
 
 
 @pytest.mark.slow

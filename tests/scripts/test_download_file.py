@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 import responses
-from conftest import NOWHERE, ROOT
+from conftest import NOWHERE, ROOT, call_main
 from conftest import check_error as check_error_of
 from conftest import run_main as run_main_of
 from hypothesis import example, given, settings
@@ -1227,7 +1227,7 @@ def test_prints_a_line_for_every_10_percent(
         assert "10,000,400" in err.splitlines()[-1]
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", None)  # as under pythonw, or with 2>&-
-            script.main([wire.url])
+            assert call_main(script.main, wire.url) == 0
         assert run_main(capsys, wire.url)[2] == "", "what comes at once needs no progress"
 
 

@@ -883,7 +883,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as a full disk: a write fails
 import receipt_scanner
-receipt_scanner.main(sys.argv[1:])
+receipt_scanner.main()
 """
 
 
