@@ -125,7 +125,6 @@ class Label(NamedTuple):
 
     line: int
     kind: str  # a row of LABEL_WORDS, empty if unknown
-    words: str
     is_alone: bool = False
 
 
@@ -136,7 +135,6 @@ class Amount(NamedTuple):
     value: Decimal
     currency: str  # a key of CURRENCIES, empty if there is none
     kind: str = ""
-    words: str = ""  # of the label
 
 
 def parse_receipt(
@@ -201,13 +199,13 @@ def split_line(text: str, number: int) -> list[Label | Amount]:
         # A whole number is money if it is of yen, or a total beside a currency.
         if match["point"] or currency == "JPY" or kind in ("due", "total"):
             if kind is not None:
-                parts.append(Label(number, kind, words))
+                parts.append(Label(number, kind))
             parts.append(Amount(number, read_value(match, currency), currency))
             end = match.end()
     kind = classify(text[end:])
     if kind is not None:
         before = 0 if kind and len(parts) == 1 else len(parts)  # 12.00 TOTAL
-        parts.insert(before, Label(number, kind, text[end:], is_alone=not parts))
+        parts.insert(before, Label(number, kind, is_alone=not parts))
     # Several amounts and no label: a row of a table.
     is_table = len(parts) > 1 and all(isinstance(part, Amount) for part in parts)
     return [] if is_table else parts
@@ -252,7 +250,7 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
     """Yield the amounts with their labels, of their row or of a column above."""
     labels: list[Label] = []
     amounts: list[Amount] = []
-    for part in [*parts, Label(-1, "", "")]:
+    for part in [*parts, Label(-1, "")]:
         if isinstance(part, Amount):
             amounts.append(part)
             continue
@@ -282,7 +280,7 @@ def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
     for label, amount in zip(run, reversed(amounts), strict=False):
         is_total = label.kind == "rounding" and amount.value >= 1  # the rounded total
         kind = "total" if is_total else label.kind
-        yield amount._replace(line=label.line, kind=kind, words=label.words)
+        yield amount._replace(line=label.line, kind=kind)
 
 
 def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
@@ -292,19 +290,12 @@ def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | N
     possible = [amount for amount in possible if amount.currency in ("", native)]
     votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
     votes.update(paid)
-    ranks = [(votes[amount.value], is_plain(amount.words)) for amount in possible]
-    first = max(ranks, default=None)
-    pairs = zip(possible, ranks, strict=True)
-    best = [amount for amount, rank in pairs if rank == first]
+    most = max((votes[amount.value] for amount in possible), default=0)
+    best = [amount for amount in possible if votes[amount.value] == most]
     largest = max((amount.value for amount in best), default=0)
     if not best or largest - best[-1].value >= 1:  # more than rounding takes off
         return None
     return best[-1]
-
-
-def is_plain(words: str) -> bool:
-    """Tell whether a label holds no word that we don't know."""
-    return not UNKNOWN.search(KNOWN.sub("", words))
 
 
 def prove(amounts: list[Amount], labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
@@ -722,7 +713,7 @@ ADVICE = {  # by status, or by its first digit
 # Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
 # share stands once), * lets a word go on: totale, totals.
 LABEL_WORDS = """\
-points: point*, pts, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
+points: point*, pts, to date, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
   pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi |
   poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* | ポイント
 change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
@@ -838,7 +829,6 @@ CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円�
 CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200  # letters
 LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG behind an amount
-UNKNOWN = re.compile(r"[^\W\dA-Z_]{2}")
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
