@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain, groupby, takewhile
+from itertools import chain, groupby, pairwise, takewhile
 from pathlib import Path
 from statistics import multimode
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
@@ -121,20 +121,19 @@ class ReceiptScanner:
 
 
 class Label(NamedTuple):
-    """Words before an amount, or alone."""
+    """Words that name an amount further down."""
 
     line: int
     kind: str  # a row of LABEL_WORDS, empty if unknown
-    is_alone: bool = False
 
 
 class Amount(NamedTuple):
-    """An amount of money, and the kind that its label gives it."""
+    """An amount of money."""
 
-    line: int  # of the label, if it has one
+    line: int  # of its label, if that stands further up
     value: Decimal
     currency: str  # a key of CURRENCIES, empty if there is none
-    kind: str = ""
+    kind: str | None  # of its label; None if it has none
 
 
 def parse_receipt(
@@ -185,30 +184,29 @@ def fold(text: str) -> str:
 
 
 def split_line(text: str, number: int) -> list[Label | Amount]:
-    """Return the labels and the amounts of a line, in their order."""
-    parts: list[Label | Amount] = []
+    """Return the amounts of a line, and the label that it ends with."""
+    amounts: list[Amount] = []
     end = 0
     for match in AMOUNT.finditer(text):
         currency = match["before"] or match["behind"] or ""
         if not (currency or match["point"]):
             continue  # a count
-        words = text[end : match.start()]
-        kind = classify(words)
+        kind = classify(text[end : match.start()])
         if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
-            return parts
+            return [*amounts]
         # A whole number is money if it is of yen, or a total beside a currency.
         if match["point"] or currency == "JPY" or kind in ("due", "total"):
-            if kind is not None:
-                parts.append(Label(number, kind))
-            parts.append(Amount(number, read_value(match, currency), currency))
+            amounts.append(Amount(number, read_value(match, currency), currency, kind))
             end = match.end()
+    for amount, following in pairwise(amounts):
+        if following.kind is None and following.value != amount.value:  # a row of a table
+            amounts = [amount._replace(kind="") for amount in amounts]
     kind = classify(text[end:])
-    if kind is not None:
-        before = 0 if kind and len(parts) == 1 else len(parts)  # 12.00 TOTAL
-        parts.insert(before, Label(number, kind, is_alone=not parts))
-    # Several amounts and no label: a row of a table.
-    is_table = len(parts) > 1 and all(isinstance(part, Amount) for part in parts)
-    return [] if is_table else parts
+    if kind is None:
+        return [*amounts]
+    if kind and len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
+        return [amounts[0]._replace(kind=kind)]
+    return [*amounts, Label(number, kind)]
 
 
 def read_value(match: re.Match[str], currency: str) -> Decimal:
@@ -233,7 +231,10 @@ def classify(words: str) -> str | None:
 
 def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that others prove."""
-    labelled = list(label_amounts(parts))
+    labelled = []
+    for amount in label_amounts(parts):
+        is_total = amount.kind == "rounding" and amount.value >= 1  # the rounded total
+        labelled.append(amount._replace(kind="total") if is_total else amount)
     # The first of each kind.
     first = {amount.kind: abs(amount.value) for amount in reversed(labelled)}
     has_change = "cash" in first and "change" in first
@@ -249,38 +250,37 @@ def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | N
 def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
     """Yield the amounts with their labels, of their row or of a column above."""
     labels: list[Label] = []
-    amounts: list[Amount] = []
+    column: list[Amount] = []
     for part in [*parts, Label(-1, "")]:
-        if isinstance(part, Amount):
-            amounts.append(part)
+        if isinstance(part, Amount) and part.kind is None:
+            column.append(part)
             continue
-        if amounts:
-            if part.is_alone and len(amounts) > len(labels):  # is its own the last above, or below?
-                part = part._replace(kind="amount")
-            yield from pair(labels, amounts)
-            labels, amounts = [], []
-        labels.append(part)
+        if isinstance(part, Label) and len(column) > len(labels):
+            part = part._replace(kind="amount")  # its own may be the last above, or below
+        if column:
+            yield from pair(labels, column)
+            labels, column = [], []
+        if isinstance(part, Label):
+            labels.append(part)
+        else:
+            labels = []
+            yield part
 
 
 def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
     """Pair from the end: the first amounts may belong to a label further up."""
-    if labels and labels[-1].line == amounts[0].line:
-        labels = labels[-1:]
-        amounts = [amount for amount in amounts if amount.line == labels[-1].line]
     values = sorted({amount.value for amount in amounts})
     if labels and labels[-1].kind == "total" and sum(values[:-1]) == values[-1]:
         # Net, tax and both, in a table.
         labels = [labels[-1]._replace(kind="amount")]
         amounts = [max(amounts, key=lambda amount: amount.value)]
     run = labels[::-1]
-    if len(run) != len(amounts):
+    if len(run) > len(amounts):
         run = list(takewhile(lambda label: label.kind, run))
     if len(amounts) > len(run) and len(values) > 1:
         return
     for label, amount in zip(run, reversed(amounts), strict=False):
-        is_total = label.kind == "rounding" and amount.value >= 1  # the rounded total
-        kind = "total" if is_total else label.kind
-        yield amount._replace(line=label.line, kind=kind)
+        yield amount._replace(line=label.line, kind=label.kind)
 
 
 def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
