@@ -269,15 +269,10 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
 
 def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
     """Pair from the end: the first amounts may belong to a label further up."""
-    values = sorted({amount.value for amount in amounts})
-    if labels and labels[-1].kind == "total" and sum(values[:-1]) == values[-1]:
-        # Net, tax and both, in a table.
-        labels = [labels[-1]._replace(kind="amount")]
-        amounts = [max(amounts, key=lambda amount: amount.value)]
     run = labels[::-1]
     if len(run) > len(amounts):
         run = list(takewhile(lambda label: label.kind, run))
-    if len(amounts) > len(run) and len(values) > 1:
+    if len(amounts) > len(run) and len({amount.value for amount in amounts}) > 1:
         return
     for label, amount in zip(run, reversed(amounts), strict=False):
         yield amount._replace(line=label.line, kind=label.kind)
