@@ -230,21 +230,20 @@ def classify(words: str) -> str | None:
 
 
 def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
-    """Return the amount that is called the total, else one that others prove."""
+    """Return the amount that is called the total, else one that a payment proves."""
     labelled = []
     for amount in label_amounts(parts):
         is_total = amount.kind == "rounding" and amount.value >= 1  # the rounded total
         labelled.append(amount._replace(kind="total") if is_total else amount)
-    # The first of each kind.
-    first = {amount.kind: abs(amount.value) for amount in reversed(labelled)}
-    has_change = "cash" in first and "change" in first
-    paid = [first["cash"] - first["change"]] if has_change else []
-    return (
-        choose("due", labelled, paid)
-        or choose("total", labelled, paid)
-        or prove(amounts, labelled, paid)
-        or choose("amount", labelled, paid)
-    )
+    paid = find_paid(amounts, labelled)
+    largest = Decimal(0)
+    for amount in amounts:
+        if amount.value > largest:
+            largest = amount.value
+            if largest in paid:
+                labelled.append(amount._replace(kind="proven"))
+    chosen = (choose(kind, labelled, paid) for kind in ("due", "total", "proven", "amount"))
+    return next(filter(None, chosen), None)
 
 
 def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
@@ -278,38 +277,35 @@ def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
         yield amount._replace(line=label.line, kind=label.kind)
 
 
-def choose(kind: str, labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
-    """Return the amount of a kind that most others speak for, of equals the last."""
+def find_paid(amounts: list[Amount], labelled: list[Amount]) -> set[Decimal]:
+    """Return what was paid: a payment printed twice, or cash less the change behind it."""
+    values = [amount.value for amount in amounts]
+    printed = Counter(values)
+    payments = [amount.value for amount in labelled if amount.kind == "payment"]
+    paid = {value for value in payments if printed[value] > 1}
+    above: set[Decimal] = set()
+    sum_above = Decimal(0)
+    for cash, change in pairwise(values):
+        value = cash - change
+        # The total stands above, and the articles that it is the sum of.
+        is_printed = value in above and sum_above >= 2 * value
+        if is_printed and (cash not in above or not change):
+            paid.add(value)
+        above.add(cash)
+        sum_above += cash
+    return paid
+
+
+def choose(kind: str, labelled: list[Amount], paid: set[Decimal]) -> Amount | None:
+    """Return the last amount of a kind, of those that were paid if there are any."""
     possible = [amount for amount in labelled if amount.kind == kind and amount.value]
     native = next((amount.currency for amount in possible if amount.currency), "")
     possible = [amount for amount in possible if amount.currency in ("", native)]
-    votes = Counter(amount.value for amount in labelled if amount.kind in OWED)
-    votes.update(paid)
-    most = max((votes[amount.value] for amount in possible), default=0)
-    best = [amount for amount in possible if votes[amount.value] == most]
+    best = [amount for amount in possible if amount.value in paid] or possible
     largest = max((amount.value for amount in best), default=0)
     if not best or largest - best[-1].value >= 1:  # more than rounding takes off
         return None
     return best[-1]
-
-
-def prove(amounts: list[Amount], labelled: list[Amount], paid: list[Decimal]) -> Amount | None:
-    """Return the last amount, larger than all above it, that a payment proves."""
-    values = [amount.value for amount in amounts]
-    printed = Counter(values)
-    payments = [amount.value for amount in labelled if amount.kind in ("cash", "card")]
-    proven = {*paid, *(value for value in payments if printed[value] > 1)}
-    rows = zip(values, values[1:], values[2:], strict=False)
-    for number, (value, cash, change) in enumerate(rows):
-        if value == abs(cash) - change and sum(values[:number]) >= value:
-            proven.add(value)
-    found, largest = None, Decimal(0)
-    for amount in amounts:
-        if amount.value > largest:
-            largest = amount.value
-            if largest in proven:
-                found = amount
-    return found
 
 
 def find_currency(
@@ -728,15 +724,15 @@ subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, n
 tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust,
   steuer*, mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva |
   alv, vero | ptu, podatek | dph | 税, 対象
-cash: cash, paid, pay, payment*, tender*, received, accepted, gift card, voucher*,
-  deposit | bar, barzahlung, gegeben, geg, bezahlt, erhalten, gutschein* | espèces,
-  réglé, paiement, payé, reçu | efectivo, entrega*, recibido, pago, contado |
-  contant*, pagato, pagamento | dinheiro | betal*, betaald, ontvangen | kontant* |
-  mottatt | modtaget | käteinen, maksettu, maksu* | gotówka, zapłacono, płatność |
-  hotovost*, zaplaceno, přijato | numerar, plătit | 預, 現金, 支払
-card: card, visa, master*, amex, credit, debit, maestro | karte, girocard,
-  kartenzahlung | carte, cb | tarjeta | carta, bancomat | cartão, crédito, débito,
-  multibanco | pin, kaart | kort | dankort | kortti | karta, karty | kartou
+payment: cash, paid, pay, payment*, tender*, received, accepted, gift card,
+  voucher*, deposit, card, visa, master*, amex, credit, debit, maestro | bar,
+  barzahlung, gegeben, geg, bezahlt, erhalten, gutschein*, karte, girocard,
+  kartenzahlung | espèces, réglé, paiement, payé, reçu, carte, cb | efectivo,
+  entrega*, recibido, pago, contado, tarjeta | contant*, pagato, pagamento, carta,
+  bancomat | dinheiro, cartão, crédito, débito, multibanco | betal*, betaald,
+  ontvangen, pin, kaart | kontant*, kort | mottatt | modtaget, dankort | käteinen,
+  maksettu, maksu*, kortti | gotówka, zapłacono, płatność, karta, karty | hotovost*,
+  zaplaceno, přijato, kartou | numerar, plătit | 預, 現金, 支払
 articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, preis*
   | artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens
   | aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek,
@@ -801,7 +797,6 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "SEK": r"\bmoms\b|sverige|kvitto|vaxel",
     },
 }  # fmt: skip
-OWED = ("due", "total", "cash", "card")  # who names the same amount confirms it
 # TOTAL (2 ITEMS), TOTAL INCL. VAT: the count has its number, the tax no say.
 SAYS_NOTHING = re.compile("number/articles|including/tax")
 TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
