@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain, groupby, pairwise, takewhile
+from itertools import groupby, pairwise, takewhile
 from pathlib import Path
 from statistics import multimode
 from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
@@ -333,39 +333,32 @@ def find_date(
     lines: list[str], day_first: bool, latest: datetime.date
 ) -> tuple[datetime.date | None, bool, int | None]:
     """Return the date, whether another order was possible, and its line."""
-    first = None
+    found = []
     above = ""
     for number, line in enumerate(lines):
+        has_time = TIME.search(line) is not None
         for match, dates in read_dates(line, latest):
-            label = line[: match.start()]
-            if not above[-1:].isdigit():
-                label = f"{above[-20:]} {label}"
-            has_time = TIME.search(line)
-            is_clear = has_time or match[0] == line or CLEAR_DATE.search(match[0])
-            if is_clear and not DEADLINE.search(label):
-                found = (dates[-1 if day_first else 0], len(set(dates)) > 1, number)
-                if has_time:
-                    return found
-                first = first or found
-        above = line
-    return first or (None, False, None)
+            label = line[: match.start()].strip() or above
+            is_sure = has_time or not VAGUE_DATE.match(match[0])
+            if is_sure and not DEADLINE.search(label):
+                found.append((has_time, dates, number))
+        above = "" if line[-1:].isdigit() else line[-20:]
+    if not found:
+        return None, False, None
+    _, dates, number = max(found, key=lambda date: date[0])  # the first that has a time
+    return dates[-1 if day_first else 0], len(set(dates)) > 1, number
 
 
 def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
-    if not TWO_DIGITS.search(text):
-        return
     for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
-            start, end = match.span()
-            words = NAMES.findall(f"{text[max(0, start - 15) : start]} {text[end : end + 15]}")
-            names = {*words, *(word[:3] for word in words if FULL_NAME.search(word))}
-            days = [day for day, known in enumerate(WEEKDAYS) if known & names]
-            fitting = [date for date in dates if date.weekday() in days]
+            near = text[max(0, match.start() - 15) : match.end() + 15]
+            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(near)]
             if dates:
                 yield match, fitting or dates
 
@@ -374,8 +367,7 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
     """Return the date whose fields stand in this order, if there was such a day."""
     part = dict(zip(order, fields, strict=True))
     year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
-    named = [number for number, names in enumerate(MONTHS, 1) if part["m"] in names]
-    month = named[0] if named else int(part["m"])
+    month = MONTHS.get(part["m"]) or int(part["m"])
     try:
         date = datetime.date(year, month, int(part["d"]))
     except ValueError:
@@ -812,8 +804,15 @@ DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|(?<![a-z])\d+(?![\da-z])")
-MONTHS = [set(names.split()) for names in fold(MONTH_NAMES).split("|")]
-WEEKDAYS = [set(names.split()) for names in fold(WEEKDAY_NAMES).split("|")]
+MONTHS = {
+    name: number
+    for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
+    for name in names.split()
+}
+WEEKDAYS = [  # mon monday, fr freitag; but not maria, though mar is a day
+    re.compile(rf"\b(?:{'|'.join(names.split())})(?:\w*(?:day|[dt]ag|di|tai|feira))?\b")
+    for names in fold(WEEKDAY_NAMES).split("|")
+]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹'})}")
 CODE = re.compile("[A-Z]{3,}")
@@ -832,7 +831,7 @@ AMOUNT = re.compile(
     r"(?!\d|[a-z]{2}|[.,:/-]\d| ?%|[A-Z]{3,}\d\d(?!\d))(?P<minus_behind>-?)"  # not 5€50
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
-MONTH = rf"({match_any(name + '*' for name in chain(*MONTHS))})[a-z]*\W{{0,3}}"
+MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
@@ -845,12 +844,9 @@ FORMS = [  # the orders that the groups may have (- is a separator), the pattern
     (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?(?![.,]\d\d\b)[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
-TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
-# With two digits for the year, house numbers and versions look so: 3-14-13, 1.2.12.
-CLEAR_DATE = re.compile(r"(?:19|20)\d\d|^\d\d?/|^\d\d\.\d\d\.|[a-z]")
-NAMES = re.compile(r"[^\W\d_]+")
-FULL_NAME = re.compile("(?:day|[dt]ag|di|tai|feira)$")
+# House numbers and versions look so, too: 3-14-13, 1.2.12.
+VAGUE_DATE = re.compile(r"(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]\d\d$")
 FIRST_DATE = datetime.date(1990, 1, 1)
 
 LEGAL_FORM = re.compile(
