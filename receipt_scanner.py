@@ -761,14 +761,13 @@ syy wrz zář | oct okt ott out lok paź říj | nov marr lis noi | dec dez déc
 gru pro"""
 # Without to, do, so, la, di, sa, su, za, which say other things, too.
 WEEKDAY_NAMES = """mon mo lun lunes luni seg segunda ma maa mån man pn pon
-poniedziałek po pondělí 月 | tue dienstag mar martes marți ter terça din tis tir ti
-tii wt wto wtorek út úte úterý 火 | wed mi mittwoch mer mié miércoles miercuri qua
-quarta wo woe ons ke kes keskiviikko śr śro środa st stř středa mie 水 | thu
-donnerstag donderdag jeu jue jueves gio qui quinta tor cz czw czwartek čt čtv
-čtvrtek joi 木 | fri fr fre ven vie viernes vineri sex sexta vr vri pe perjantai pt
-pią piątek pá pát pátek vin 金 | sat sam sáb sábado sabato zat lör lør lau sb sob
-sobota sâm sâmbătă 土 | sun son dim dimanche dom domingo domenica zo zon sön søn nd
-nie niedziela ne ned neděle dum duminică 日"""
+poniedziałek po pondělí | tue mar martes marți ter terça din tis tir ti tii wt wto
+wtorek út úte úterý | wed mi mittwoch mer mié miércoles miercuri qua quarta wo woe
+ons ke kes keskiviikko śr śro środa st stř středa mie | thu donnerstag donderdag jeu
+jue jueves gio qui quinta tor cz czw czwartek čt čtv čtvrtek joi | fri fr fre ven vie
+viernes vineri sex sexta vr vri pe pt pią piątek pá pát pátek vin | sat sam sáb
+sábado sabato zat lör lør lau sb sob sobota sâm sâmbătă | sun son dim dimanche dom
+domingo domenica zo zon sön søn nd nie niedziela ne ned neděle dum duminică"""
 CURRENCIES = {
     "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr",
     "JPY": "¥ 円 jpy", "MYR": "rm rn myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
@@ -809,8 +808,9 @@ MONTHS = {
     for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
     for name in names.split()
 }
-WEEKDAYS = [  # mon monday, fr freitag; but not maria, though mar is a day
-    re.compile(rf"\b(?:{'|'.join(names.split())})(?:\w*(?:day|[dt]ag|di|tai|feira))?\b")
+FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # mon, monday, but not money
+WEEKDAYS = [
+    re.compile(match_any(name + "*" for name in names.split()) + FULL_NAME)
     for names in fold(WEEKDAY_NAMES).split("|")
 ]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
