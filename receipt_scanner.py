@@ -150,7 +150,7 @@ def parse_receipt(
     total = find_total(parts, amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
-    merchant, merchant_line = find_merchant(printed, lines, amounts)
+    merchant, merchant_line = find_merchant(printed, lines)
     found_in = {"merchant": merchant_line, "date": date_line, "total": total and total.line}
     return Receipt(
         merchant=merchant,
@@ -375,19 +375,17 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
     return date if FIRST_DATE <= date <= latest else None
 
 
-def find_merchant(
-    printed: list[str], lines: list[str], amounts: list[Amount]
-) -> tuple[str | None, int | None]:
+def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
     """Return the shop's name, and the line that it came from."""
-    head = [] if STATUS_BAR.match(lines[0]) else printed[:HEAD_LINES]
+    head = printed[:HEAD_LINES]
     for number, line in enumerate(head):
         if match := LEGAL_FORM.match(line):
             name = match[0].rpartition(": ")[2]
             if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
                 name = f"{head[number - 1]} {name}"
             return check_name(name, number)
-    for number, line in enumerate(head[: amounts[0].line] if amounts else head):
-        if TWO_LETTERS.search(lines[number]) and not RECEIPT.search(lines[number]):
+    for number, line in enumerate(head):
+        if WORDS_OR_TIME.search(line) and not RECEIPT.search(lines[number]):
             return check_name(line, number)
     return None, None
 
@@ -855,11 +853,10 @@ LEGAL_FORM = re.compile(
     r"|sp\. ?z ?o\. ?o)(?!\w)\.?"
 )
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
-TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
+WORDS_OR_TIME = re.compile(r"[^\W\d_]{2}|^\d\d?:\d\d")  # of a phone's status bar
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
-# A telephone, a time, an address in the web, a field of a form, a place: Edmonton, AB.
-NO_NAME = re.compile(r"\d{5}|\d{3}\W\d{3}|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
-STATUS_BAR = re.compile(r"\d\d?:\d\d(?!.*\d[/.-]\d)")  # of a phone: a screenshot
+# A telephone, an amount, a time, an address, a field of a form, a place: Edmonton, AB.
+NO_NAME = re.compile(r"\d{5}|\d[.,-]\d\d\b|\d{3}\W\d{3}|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
 HEAD_LINES = 6  # the name stands above the address
 
 
