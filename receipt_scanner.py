@@ -312,14 +312,13 @@ def find_currency(
     lines: list[str], parts: list[Label | Amount], total: Amount | None
 ) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the headings."""
-    own = [total.currency, *CODE.findall(lines[total.line])] if total else []
-    all_amounts = [part.currency for part in parts if isinstance(part, Amount)]
-    found = multimode(filter(None, own)) or multimode(filter(None, all_amounts))
     text = "\n".join(lines)
-    if not found:
-        heads = [lines[part.line] for part in parts if part.kind]
-        heads += [line for line in lines if line.isupper()]
-        found = list(set(CODE.findall(text))) if CODE.search("\n".join(heads)) else []
+    own = CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
+    behind = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
+    heads = [lines[part.line] for part in parts if part.kind]
+    heads += [line for line in lines if line.isupper()]  # it stands there alone
+    elsewhere = CODE.findall(text) if CODE.search("\n".join(heads)) else []
+    found = multimode(own or behind or elsewhere)
     if len(found) != 1:
         return None
     sign: str = found[0]
