@@ -222,11 +222,10 @@ def classify(words: str) -> str | None:
     if not LABEL.search(words):
         return None
     found = [label.translate(WITHOUT_SEPARATORS) for label in KNOWN.findall(words)]
-    kinds_said = "/".join(KINDS.get(label, "number") for label in found)
-    if TAX_OR_TOTAL.fullmatch(kinds_said):
-        return "amount"
-    kinds = SAYS_NOTHING.sub("", kinds_said).split("/")
-    return next((kind for kind in KIND_WORDS if kind in kinds), "")
+    said = "/".join(KINDS.get(label, "number") for label in found)
+    said = said.replace("total/tax/including", "amount")  # TOTAL VAT INCL. may be either
+    said = said.replace("including/tax", "").replace("number/articles", "")  # TOTAL (2 ITEMS)
+    return next((kind for kind in KIND_WORDS if kind in said.split("/")), "")
 
 
 def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
@@ -785,10 +784,6 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "SEK": r"\bmoms\b|sverige|kvitto|vaxel",
     },
 }  # fmt: skip
-# TOTAL (2 ITEMS), TOTAL INCL. VAT: the count has its number, the tax no say.
-SAYS_NOTHING = re.compile("number/articles|including/tax")
-TAX_OR_TOTAL = re.compile("total/tax/(.*/)?including")  # TOTAL VAT INCL. may be either
-
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
 KIND_WORDS = {
