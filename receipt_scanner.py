@@ -146,8 +146,7 @@ def parse_receipt(
     """
     printed, lines = read_lines(text)
     parts = [part for number, line in enumerate(lines) for part in split_line(line, number)]
-    amounts = [part for part in parts if isinstance(part, Amount)]
-    total = find_total(parts, amounts)
+    total = find_total(parts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     date, is_ambiguous, date_line = find_date(lines, day_first, latest)
     merchant, merchant_line = find_merchant(printed, lines)
@@ -225,11 +224,13 @@ def classify(words: str) -> str | None:
     said = "/".join(KINDS.get(label, "number") for label in found)
     said = said.replace("total/tax/including", "amount")  # TOTAL VAT INCL. may be either
     said = said.replace("including/tax", "").replace("number/articles", "")  # TOTAL (2 ITEMS)
-    return next((kind for kind in KIND_WORDS if kind in said.split("/")), "")
+    kinds = said.split("/")
+    return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
 
-def find_total(parts: list[Label | Amount], amounts: list[Amount]) -> Amount | None:
+def find_total(parts: list[Label | Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that a payment proves."""
+    amounts = [part for part in parts if isinstance(part, Amount)]
     labelled = []
     for amount in label_amounts(parts):
         is_total = amount.kind == "rounding" and amount.value >= 1  # the rounded total
@@ -334,8 +335,8 @@ def find_date(
     found = []
     above = ""
     for number, line in enumerate(lines):
-        has_time = TIME.search(line) is not None
         for match, dates in read_dates(line, latest):
+            has_time = TIME.search(line) is not None
             label = line[: match.start()].strip() or above
             is_sure = has_time or not VAGUE_DATE.match(match[0])
             if is_sure and not DEADLINE.search(label):
@@ -351,6 +352,8 @@ def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
     """Yield each date and its readings; a weekday beside it settles which."""
+    if not TWO_DIGITS.search(text):
+        return
     for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
@@ -784,6 +787,7 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "SEK": r"\bmoms\b|sverige|kvitto|vaxel",
     },
 }  # fmt: skip
+
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
 KIND_WORDS = {
@@ -808,7 +812,7 @@ WEEKDAYS = [
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
 CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹'})}")
 CODE = re.compile("[A-Z]{3,}")
-MAX_LINE_LETTERS = 200  # letters
+MAX_LINE_LETTERS = 200
 LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG behind an amount
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
@@ -836,6 +840,7 @@ FORMS = [  # the orders that the groups may have (- is a separator), the pattern
     (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?(?![.,]\d\d\b)[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
+TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers and versions look so, too: 3-14-13, 1.2.12.
 VAGUE_DATE = re.compile(r"(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]\d\d$")
