@@ -373,7 +373,7 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
         date = datetime.date(year, month, int(part["d"]))
     except ValueError:
         return None
-    return date if FIRST_DATE <= date <= latest else None
+    return date if date <= latest else None
 
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
@@ -830,9 +830,9 @@ AMOUNT = re.compile(
 MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
 DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
-YEAR = r"(?:de )?((?:19|20)\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
+YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
 FORMS = [  # the orders that the groups may have (- is a separator), the pattern
-    (("ymd",), r"(?<!\d)((?:19|20)\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
+    (("ymd",), r"(?<!\d)(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
     (("m-dy", "d-my"), r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR),
     (("mdy", "dmy"), r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)"),
     (("dmy",), DAY + MONTH + YEAR),
@@ -844,7 +844,6 @@ TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers and versions look so, too: 3-14-13, 1.2.12.
 VAGUE_DATE = re.compile(r"(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]\d\d$")
-FIRST_DATE = datetime.date(1990, 1, 1)
 
 LEGAL_FORM = re.compile(
     r"(?i).*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
