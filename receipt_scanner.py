@@ -230,24 +230,23 @@ def classify(words: str) -> str | None:
 
 def find_total(parts: list[Label | Amount]) -> Amount | None:
     """Return the amount that is called the total, else one that a payment proves."""
-    amounts = [part for part in parts if isinstance(part, Amount)]
-    labelled = []
-    for amount in label_amounts(parts):
-        is_total = amount.kind == "rounding" and amount.value >= 1  # the rounded total
-        labelled.append(amount._replace(kind="total") if is_total else amount)
-    paid = find_paid(amounts, labelled)
+    amounts = list(label_amounts(parts))
+    paid = find_paid(amounts)
+    by_kind = defaultdict(list)
     largest = Decimal(0)
     for amount in amounts:
+        is_rounded_total = amount.kind == "rounding" and amount.value >= 1
+        by_kind["total" if is_rounded_total else amount.kind].append(amount)
         if amount.value > largest:
             largest = amount.value
             if largest in paid:
-                labelled.append(amount._replace(kind="proven"))
-    chosen = (choose(kind, labelled, paid) for kind in ("due", "total", "proven", "amount"))
+                by_kind["proven"].append(amount)
+    chosen = (choose(by_kind[kind], paid) for kind in ("due", "total", "proven", "amount"))
     return next(filter(None, chosen), None)
 
 
 def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
-    """Yield the amounts with their labels, of their row or of a column above."""
+    """Yield all amounts, with the labels of their row, or of a column above."""
     labels: list[Label] = []
     column: list[Amount] = []
     for part in [*parts, Label(-1, "")]:
@@ -266,26 +265,27 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
             yield part
 
 
-def pair(labels: list[Label], amounts: list[Amount]) -> Iterator[Amount]:
+def pair(labels: list[Label], column: list[Amount]) -> list[Amount]:
     """Pair from the end: the first amounts may belong to a label further up."""
-    run = labels[::-1]
-    if len(run) > len(amounts):
-        run = list(takewhile(lambda label: label.kind, run))
-    if len(amounts) > len(run) and len({amount.value for amount in amounts}) > 1:
-        return
-    for label, amount in zip(run, reversed(amounts), strict=False):
-        yield amount._replace(line=label.line, kind=label.kind)
+    if len(labels) > len(column):
+        known = takewhile(lambda label: label.kind, reversed(labels))
+        labels = list(known)[::-1]
+    surplus = len(column) - len(labels)
+    if surplus > 0 and len({amount.value for amount in column}) > 1:
+        return column
+    pairs = zip(reversed(labels), reversed(column), strict=False)
+    named = [amount._replace(line=label.line, kind=label.kind) for label, amount in pairs]
+    return [*column[: len(column) - len(named)], *reversed(named)]
 
 
-def find_paid(amounts: list[Amount], labelled: list[Amount]) -> set[Decimal]:
+def find_paid(amounts: list[Amount]) -> set[Decimal]:
     """Return what was paid: a payment printed twice, or cash less the change behind it."""
-    values = [amount.value for amount in amounts]
-    printed = Counter(values)
-    payments = [amount.value for amount in labelled if amount.kind == "payment"]
+    printed = Counter(amount.value for amount in amounts)
+    payments = [amount.value for amount in amounts if amount.kind == "payment"]
     paid = {value for value in payments if printed[value] > 1}
     above: set[Decimal] = set()
     sum_above = Decimal(0)
-    for cash, change in pairwise(values):
+    for cash, change in pairwise(amount.value for amount in amounts):
         value = cash - change
         # The total stands above, and the articles that it is the sum of.
         is_printed = value in above and sum_above >= 2 * value
@@ -296,11 +296,10 @@ def find_paid(amounts: list[Amount], labelled: list[Amount]) -> set[Decimal]:
     return paid
 
 
-def choose(kind: str, labelled: list[Amount], paid: set[Decimal]) -> Amount | None:
+def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
     """Return the last amount of a kind, of those that were paid if there are any."""
-    possible = [amount for amount in labelled if amount.kind == kind and amount.value]
-    native = next((amount.currency for amount in possible if amount.currency), "")
-    possible = [amount for amount in possible if amount.currency in ("", native)]
+    native = next((amount.currency for amount in amounts if amount.currency), "")
+    possible = [amount for amount in amounts if amount.value and amount.currency in ("", native)]
     best = [amount for amount in possible if amount.value in paid] or possible
     largest = max((amount.value for amount in best), default=0)
     if not best or largest - best[-1].value >= 1:  # more than rounding takes off
