@@ -192,7 +192,7 @@ def split_line(text: str, number: int) -> list[Label | Amount]:
             continue  # a count
         kind = classify(text[end : match.start()])
         if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
-            return [*amounts]
+            break
         # A whole number is money if it is of yen, or a total beside a currency.
         if match["point"] or currency == "JPY" or kind in ("due", "total"):
             amounts.append(Amount(number, read_value(match, currency), currency, kind))
@@ -201,11 +201,9 @@ def split_line(text: str, number: int) -> list[Label | Amount]:
         if following.kind is None and following.value != amount.value:  # a row of a table
             amounts = [amount._replace(kind="") for amount in amounts]
     kind = classify(text[end:])
-    if kind is None:
-        return [*amounts]
     if kind and len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
         return [amounts[0]._replace(kind=kind)]
-    return [*amounts, Label(number, kind)]
+    return [*amounts] if kind is None else [*amounts, Label(number, kind)]
 
 
 def read_value(match: re.Match[str], currency: str) -> Decimal:
@@ -253,7 +251,7 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
         if isinstance(part, Amount) and part.kind is None:
             column.append(part)
             continue
-        if isinstance(part, Label) and len(column) > len(labels):
+        if isinstance(part, Label) and column and not labels:
             part = part._replace(kind="amount")  # its own may be the last above, or below
         if column:
             yield from pair(labels, column)
@@ -270,12 +268,12 @@ def pair(labels: list[Label], column: list[Amount]) -> list[Amount]:
     if len(labels) > len(column):
         known = takewhile(lambda label: label.kind, reversed(labels))
         labels = list(known)[::-1]
-    surplus = len(column) - len(labels)
-    if surplus > 0 and len({amount.value for amount in column}) > 1:
-        return column
-    pairs = zip(reversed(labels), reversed(column), strict=False)
+    if len(labels) < len(column):
+        is_repeated = len({amount.value for amount in column}) == 1
+        labels = labels[-1:] * len(column) if is_repeated else []
+    pairs = zip(labels[-len(column) :], column, strict=False)
     named = [amount._replace(line=label.line, kind=label.kind) for label, amount in pairs]
-    return [*column[: len(column) - len(named)], *reversed(named)]
+    return named or column
 
 
 def find_paid(amounts: list[Amount]) -> set[Decimal]:
