@@ -251,9 +251,9 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
         if isinstance(part, Amount) and part.kind is None:
             column.append(part)
             continue
-        if isinstance(part, Label) and column and not labels:
-            part = part._replace(kind="amount")  # its own may be the last above, or below
         if column:
+            if isinstance(part, Label) and not labels:  # is its own the last above, or below?
+                part = part._replace(kind="amount")
             yield from pair(labels, column)
             labels, column = [], []
         if isinstance(part, Label):
@@ -375,24 +375,21 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
     """Return the shop's name, and the line that it came from."""
-    head = printed[:HEAD_LINES]
-    for number, line in enumerate(head):
-        if match := LEGAL_FORM.match(line):
-            name = match[0].rpartition(": ")[2]
-            if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
-                name = f"{head[number - 1]} {name}"
-            return check_name(name, number)
-    for number, line in enumerate(head):
-        if WORDS_OR_TIME.search(line) and not RECEIPT.search(lines[number]):
-            return check_name(line, number)
-    return None, None
-
-
-def check_name(name: str, line: int) -> tuple[str | None, int | None]:
-    """Return a name without ornaments and its line, if it looks like a name."""
+    head = list(enumerate(printed[:HEAD_LINES]))
+    forms = [number for number, line in head if LEGAL_FORM.match(line)]
+    texts = [number for number, line in head if WORDS_OR_TIME.search(line)]
+    found = forms or [number for number in texts if not RECEIPT.search(lines[number])]
+    if not found:
+        return None, None
+    number = found[0]
+    name = printed[number]
+    if form := LEGAL_FORM.match(name):
+        name = form[0].rpartition(": ")[2]
+        if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
+            name = f"{printed[number - 1]} {name}"
     name = name.strip(" *-(|")
     is_name = NAME.match(name) and not NO_NAME.search(name)
-    return (name, line) if is_name else (None, None)
+    return (name, number) if is_name else (None, None)
 
 
 def match_any(words: Iterable[str]) -> str:
