@@ -338,7 +338,7 @@ def find_date(
             is_sure = has_time or not VAGUE_DATE.match(match[0])
             if is_sure and not DEADLINE.search(label):
                 found.append((has_time, dates, number))
-        above = "" if line[-1:].isdigit() else line[-20:]
+        above = "" if line[-1:].isdigit() else line
     if not found:
         return None, False, None
     _, dates, number = max(found, key=lambda date: date[0])  # the first that has a time
@@ -348,15 +348,14 @@ def find_date(
 def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
-    """Yield each date and its readings; a weekday beside it settles which."""
+    """Yield each date and its readings; a weekday in its line settles which."""
     if not TWO_DIGITS.search(text):
         return
     for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
-            near = text[max(0, match.start() - 15) : match.end() + 15]
-            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(near)]
+            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(text)]
             if dates:
                 yield match, fitting or dates
 
@@ -792,7 +791,7 @@ RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
-KNOWN = re.compile(rf"{match_any(LABELS)}|(?<![a-z])\d+(?![\da-z])")
+KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 MONTHS = {
     name: number
     for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
@@ -804,10 +803,10 @@ WEEKDAYS = [
     for names in fold(WEEKDAY_NAMES).split("|")
 ]
 CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
-CURRENCY = re.compile(f"[€£¥円₹]|{match_any(CODES.keys() - {*'€£¥円₹'})}")
+CURRENCY = re.compile(match_any(CODES))
 CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
-LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|\bcb\b")  # not the KG behind an amount
+LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb")  # not the KG behind an amount
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
