@@ -188,13 +188,11 @@ def split_line(text: str, number: int) -> list[Label | Amount]:
     end = 0
     for match in AMOUNT.finditer(text):
         currency = match["before"] or match["behind"] or ""
-        if not (currency or match["point"]):
-            continue  # a count
         kind = classify(text[end : match.start()])
         if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
             break
-        # A whole number is money if it is of yen, or a total beside a currency.
-        if match["point"] or currency == "JPY" or kind in ("due", "total"):
+        is_whole_total = currency and kind in ("due", "total")  # TOTAL 15 EUR, but not 2 TEA
+        if match["point"] or currency == "JPY" or is_whole_total:
             amounts.append(Amount(number, read_value(match, currency), currency, kind))
             end = match.end()
     for amount, following in pairwise(amounts):
