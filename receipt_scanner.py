@@ -229,14 +229,11 @@ def find_total(parts: list[Label | Amount]) -> Amount | None:
     amounts = list(label_amounts(parts))
     paid = find_paid(amounts)
     by_kind = defaultdict(list)
-    largest = Decimal(0)
     for amount in amounts:
         is_rounded_total = amount.kind == "rounding" and amount.value >= 1
         by_kind["total" if is_rounded_total else amount.kind].append(amount)
-        if amount.value > largest:
-            largest = amount.value
-            if largest in paid:
-                by_kind["proven"].append(amount)
+    most = max(paid, default=None)
+    by_kind["proven"] = [amount for amount in amounts if amount.value == most][:1]
     chosen = (choose(by_kind[kind], paid) for kind in ("due", "total", "proven", "amount"))
     return next(filter(None, chosen), None)
 
@@ -280,14 +277,14 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
     payments = [amount.value for amount in amounts if amount.kind == "payment"]
     paid = {value for value in payments if printed[value] > 1}
     above: set[Decimal] = set()
-    sum_above = Decimal(0)
+    largest = sum_above = Decimal(0)
     for cash, change in pairwise(amount.value for amount in amounts):
         value = cash - change
-        # The total stands above, and the articles that it is the sum of.
-        is_printed = value in above and sum_above >= 2 * value
-        if is_printed and (cash not in above or not change):
+        # It stands above as the total, and as the sum of the articles.
+        if value in above and largest / 2 < value <= sum_above / 2:
             paid.add(value)
         above.add(cash)
+        largest = max(largest, cash)
         sum_above += cash
     return paid
 
