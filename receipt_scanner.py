@@ -232,8 +232,8 @@ def find_total(parts: list[Label | Amount]) -> Amount | None:
     for amount in amounts:
         is_rounded_total = amount.kind == "rounding" and amount.value >= 1
         by_kind["total" if is_rounded_total else amount.kind].append(amount)
-    most = max(paid, default=None)
-    by_kind["proven"] = [amount for amount in amounts if amount.value == most][:1]
+    proven = max(paid, default=None)
+    by_kind["proven"] = [amount for amount in amounts if amount.value == proven][:1]
     chosen = (choose(by_kind[kind], paid) for kind in ("due", "total", "proven", "amount"))
     return next(filter(None, chosen), None)
 
@@ -280,7 +280,7 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
     largest = sum_above = Decimal(0)
     for cash, change in pairwise(amount.value for amount in amounts):
         value = cash - change
-        # It stands above as the total, and as the sum of the articles.
+        # It stands above as the total, and as the articles that make it up.
         if value in above and largest / 2 < value <= sum_above / 2:
             paid.add(value)
         above.add(cash)
@@ -290,7 +290,7 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
 
 
 def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
-    """Return the last amount of a kind, of those that were paid if there are any."""
+    """Return the last of some amounts, or of those that were paid; None if they differ."""
     native = next((amount.currency for amount in amounts if amount.currency), "")
     possible = [amount for amount in amounts if amount.value and amount.currency in ("", native)]
     best = [amount for amount in possible if amount.value in paid] or possible
@@ -777,21 +777,16 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
 }  # fmt: skip
 
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
-ROWS = fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()
-KIND_WORDS = {
-    kind: re.split(", | [|] ", words) for kind, words in (row.split(": ") for row in ROWS)
-}
+ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
+KIND_WORDS = {kind: re.split(", | [|] ", words) for kind, words in ROWS}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
-MONTHS = {
-    name: number
-    for number, names in enumerate(fold(MONTH_NAMES).split("|"), 1)
-    for name in names.split()
-}
+NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
+MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
 FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # mon, monday, but not money
 WEEKDAYS = [
     re.compile(match_any(name + "*" for name in names.split()) + FULL_NAME)
