@@ -191,12 +191,13 @@ def split_line(text: str, number: int) -> list[Label | Amount]:
         kind = classify(text[end : match.start()])
         if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
             break
-        is_whole_total = currency and kind in ("due", "total")  # TOTAL 15 EUR, but not 2 TEA
+        is_whole_total = currency and kind in ("due", "total")  # TOTAL 15 EUR
         if match["point"] or currency == "JPY" or is_whole_total:
-            amounts.append(Amount(number, read_value(match, currency), currency, kind))
+            value = read_value(match, currency)
+            amounts.append(Amount(number, value, currency, kind))
             end = match.end()
-    for amount, following in pairwise(amounts):
-        if following.kind is None and following.value != amount.value:  # a row of a table
+    for one, next_one in pairwise(amounts):
+        if next_one.kind is None and next_one.value != one.value:  # a row of a table
             amounts = [amount._replace(kind="") for amount in amounts]
     kind = classify(text[end:])
     if kind and len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
@@ -218,8 +219,9 @@ def classify(words: str) -> str | None:
         return None
     found = [label.translate(WITHOUT_SEPARATORS) for label in KNOWN.findall(words)]
     said = "/".join(KINDS.get(label, "number") for label in found)
-    said = said.replace("total/tax/including", "amount")  # TOTAL VAT INCL. may be either
-    said = said.replace("including/tax", "").replace("number/articles", "")  # TOTAL (2 ITEMS)
+    said = said.replace("total/tax/including", "amount")  # TOTAL VAT INCL: either
+    said = said.replace("including/tax", "")  # TOTAL INCL. VAT
+    said = said.replace("number/articles", "")  # TOTAL (2 ITEMS)
     kinds = said.split("/")
     return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
@@ -231,7 +233,8 @@ def find_total(parts: list[Label | Amount]) -> Amount | None:
     by_kind = defaultdict(list)
     for amount in amounts:
         is_rounded_total = amount.kind == "rounding" and amount.value >= 1
-        by_kind["total" if is_rounded_total else amount.kind].append(amount)
+        if amount.value:
+            by_kind["total" if is_rounded_total else amount.kind].append(amount)
     proven = max(paid, default=None)
     by_kind["proven"] = [amount for amount in amounts if amount.value == proven][:1]
     chosen = (choose(by_kind[kind], paid) for kind in ("due", "total", "proven", "amount"))
@@ -247,8 +250,8 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
             column.append(part)
             continue
         if column:
-            if isinstance(part, Label) and not labels:  # is its own the last above, or below?
-                part = part._replace(kind="amount")
+            if isinstance(part, Label) and not labels:
+                part = part._replace(kind="amount")  # weak: is its own above, or below?
             yield from pair(labels, column)
             labels, column = [], []
         if isinstance(part, Label):
@@ -272,7 +275,7 @@ def pair(labels: list[Label], column: list[Amount]) -> list[Amount]:
 
 
 def find_paid(amounts: list[Amount]) -> set[Decimal]:
-    """Return what was paid: a payment printed twice, or cash less the change behind it."""
+    """Return what was paid: payments printed twice, cash less the change behind it."""
     printed = Counter(amount.value for amount in amounts)
     payments = [amount.value for amount in amounts if amount.kind == "payment"]
     paid = {value for value in payments if printed[value] > 1}
@@ -290,10 +293,10 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
 
 
 def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
-    """Return the last of some amounts, or of those that were paid; None if they differ."""
-    native = next((amount.currency for amount in amounts if amount.currency), "")
-    possible = [amount for amount in amounts if amount.value and amount.currency in ("", native)]
-    best = [amount for amount in possible if amount.value in paid] or possible
+    """Return the last amount, or the last that was paid; None if they differ much."""
+    currency = next((amount.currency for amount in amounts if amount.currency), "")
+    native = [amount for amount in amounts if amount.currency in ("", currency)]
+    best = [amount for amount in native if amount.value in paid] or native
     largest = max((amount.value for amount in best), default=0)
     if not best or largest - best[-1].value >= 1:  # more than rounding takes off
         return None
@@ -303,7 +306,7 @@ def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
 def find_currency(
     lines: list[str], parts: list[Label | Amount], total: Amount | None
 ) -> str | None:
-    """Return the currency of the total's line, of most amounts, or of the headings."""
+    """Return the currency of the total's line, of most amounts, or of headings."""
     text = "\n".join(lines)
     own = CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
     behind = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
@@ -336,7 +339,7 @@ def find_date(
         above = "" if line[-1:].isdigit() else line
     if not found:
         return None, False, None
-    _, dates, number = max(found, key=lambda date: date[0])  # the first that has a time
+    _, dates, number = max(found, key=lambda date: date[0])  # the first with a time
     return dates[-1 if day_first else 0], len(set(dates)) > 1, number
 
 
@@ -683,9 +686,10 @@ ADVICE = {  # by status, or by its first digit
 # Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
 # share stands once), * lets a word go on: totale, totals.
 LABEL_WORDS = """\
-points: point*, pts, to date, tip, tips, gratuity, suggested | punkt*, bonus*, trinkgeld |
-  pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten, fooi |
-  poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* | ポイント
+points: point*, pts, to date, tip, tips, gratuity, suggested | punkt*, bonus*,
+  trinkgeld | pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten,
+  fooi | poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* |
+  ポイント
 change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
   resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
   byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
