@@ -791,7 +791,7 @@ KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items(
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
 MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
-FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # mon, monday, but not money
+FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # monday, not money
 WEEKDAYS = [
     re.compile(match_any(name + "*" for name in names.split()) + FULL_NAME)
     for names in fold(WEEKDAY_NAMES).split("|")
@@ -840,8 +840,8 @@ LEGAL_FORM = re.compile(
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
 WORDS_OR_TIME = re.compile(r"[^\W\d_]{2}|^\d\d?:\d\d")  # of a phone's status bar
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
-# A telephone, an amount, a time, an address, a field of a form, a place: Edmonton, AB.
-NO_NAME = re.compile(r"\d{5}|\d[.,-]\d\d\b|\d{3}\W\d{3}|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
+# A telephone, an amount, a time, an address, a field of a form, a place: Cary, NC.
+NO_NAME = re.compile(r"\d{5}|\d[.,-]\d\d(?!\d)|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
 HEAD_LINES = 6  # the name stands above the address
 
 
