@@ -26,9 +26,9 @@ from typing import Any
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 
 
 def upload_file(
@@ -41,14 +41,14 @@ def upload_file(
     headers: Mapping[str, str] | None = None,
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
 ) -> requests.Response:
-    """Send a file, and `metadata` as form fields, as multipart/form-data (RFC 7578).
+    """Send a file, and `metadata` as form fields (RFC 7578); return the unread response.
 
     `files=` takes the whole file into memory; streaming_upload.py is for large ones.
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
-    may replace it; to another host it drops Authorization, but no other header.
+    may replace it; to another host it drops Authorization, but not X-Api-Key.
 
-    Raises OSError for the file, ValueError for a line break in the media type,
-    requests.HTTPError for an answer that is no 2xx, else requests.RequestException.
+    Raises OSError for the file, ValueError for what can't be sent, requests.HTTPError
+    for an answer that is no 2xx, else requests.RequestException.
     """
     path = Path(path)
     media_type = media_type or find_media_type(path)
@@ -60,8 +60,8 @@ def upload_file(
             url,
             files={field: (path.name, handle, media_type)},
             data=metadata,
-            headers={**(headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,  # no login: it may change the request
+            headers={**(headers or {}), **NO_CONTENT_TYPE},
+            auth=send_in_blocks,  # no login: a function may change the request
             timeout=allow_for_slow_line(timeout, size),
             stream=True,  # read no more of the answer than we need
         )
@@ -75,9 +75,9 @@ def find_media_type(path: Path) -> str:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
+    """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes in all, a file's block by block.
+    The connect timeout limits sending, too: of bytes the whole, of a file each block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -87,7 +87,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return (connect, read), read longer by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -95,14 +95,14 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
-    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    has_file = all(step.status_code in (307, 308) for step in response.history)
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
     message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    shown = "".join(filter(str.isprintable, words))  # no escape codes
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
@@ -113,15 +113,16 @@ def read_message(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
             for word in str(value).split():
-                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
+    4: "check the address, and what you send",
     5: "try again later",
     401: "check the key",
     403: "check the key",
@@ -140,7 +141,7 @@ MEDIA_TYPES = {
 # --- the command line ---
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.png"
-SIGNATURES = {  # the first bytes, as each format's specification fixes them
+SIGNATURES = {  # the first bytes of some formats
     b"\x89PNG\r\n\x1a\n": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
@@ -151,6 +152,7 @@ SIGNATURES = {  # the first bytes, as each format's specification fixes them
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
@@ -161,7 +163,9 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
 }
 
 
@@ -170,7 +174,9 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]
     data = path.read_bytes()
     files = {"file": (path.name, data, find_media_type(path))}
     post = requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
-    request = requests.Session().prepare_request(post)
+    session = requests.Session()
+    session.get_adapter(url)  # raises for an address that requests can't use
+    request = session.prepare_request(post)
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
     if len(data) > 20:  # too long for a line: its first 4 bytes do
@@ -239,7 +245,7 @@ def show_reply(response: requests.Response, data: bytes) -> list[str]:
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

@@ -35,12 +35,12 @@ import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
-TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at random, on top of a pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
-_thread = threading.local()  # each has its Session, which is not made to be shared
+_local = threading.local()  # each thread keeps its own Session
 
 
 class UploadResult(NamedTuple):
@@ -73,8 +73,9 @@ def upload_files(
     After Ctrl-C while it waits, or when `paths` raises, nothing new starts; what is
     under way is still yielded, then comes that exception.
 
-    `executor` is any other, as Dask's `Client.get_executor(pure=False)`; it stays open.
-    A worker that dies costs one file; a ProcessPoolExecutor ends the batch then.
+    `executor` is any other, as Dask's `Client.get_executor(pure=False)`; it stays open,
+    and after Ctrl-C goes on with what it was given. A worker that dies costs one file; a
+    ProcessPoolExecutor ends the batch then.
     """
     in_flight: dict[Future[UploadResult], Path] = {}
     stopped = threading.Event()
@@ -89,8 +90,8 @@ def upload_files(
             yield from take_done(in_flight, 0)
         except BaseException as error:  # Ctrl-C, one of `paths`, the caller's break
             stopped.set()  # no pause ends in another try
-            is_heard = not isinstance(error, GeneratorExit)  # nobody is, after break
-            while in_flight and is_heard:
+            is_closed = isinstance(error, GeneratorExit)  # after break nobody takes results
+            while in_flight and not is_closed:
                 with suppress(KeyboardInterrupt):  # pressed again
                     yield from take_done(in_flight, 0)
             raise
@@ -122,7 +123,7 @@ def upload_single_file(
     we try again unless it returns True.
 
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
-    may replace it; to another host it drops Authorization, but no other header.
+    may replace it; to another host it drops Authorization, but not X-Api-Key.
     """
     path = Path(path)
     size, status, error = 0, None, None
@@ -130,17 +131,17 @@ def upload_single_file(
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:  # files= holds it in memory, once for each worker
+        if len(data) > MAX_BYTES:  # files= holds it in memory, for each worker
             raise ValueError(f"over {MAX_BYTES:,} bytes - use streaming_upload.py")
         size = len(data)
         response = post_patiently(
             url,
             sleep,
             files={"file": (path.name, data, "application/octet-stream")},
-            headers={**(headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,  # no login: it may change the request
+            headers={**(headers or {}), **NO_CONTENT_TYPE},
+            auth=send_in_blocks,  # no login: a function may change the request
             timeout=allow_for_slow_line(timeout, size),
-            stream=True,  # read no more of the answer than we need
+            stream=True,  # hold no answer in memory
         )
         status = response.status_code
         check_answer(response)
@@ -164,19 +165,19 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         seconds = response.headers.get("Retry-After", "")  # a date counts as 1
         asked = float(seconds) if seconds.isdecimal() else 1
         pause = max(asked, 1) + random.uniform(0, spread)  # noqa: S311
-        if pause > MAX_PAUSE_SECONDS or sleep(pause):  # stopped meanwhile
+        if asked > MAX_PAUSE_SECONDS or sleep(pause):  # stopped meanwhile
             return response
     return post_on_kept_connection(url, **request)
 
 
 def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
-    """POST; once more, as curl does, where a kept connection turns out dead.
+    """POST; once more, as curl does, where the connection of a kept Session breaks.
 
     Servers close what they have kept, perhaps when our request has just set out. Where
     one died over a file that it had taken, a repeat may store that twice.
     """
-    session = getattr(_thread, "session", None)
-    _thread.session = None  # put back where the answer is good
+    session: requests.Session | None = getattr(_local, "session", None)
+    _local.session = None  # put back where the answer is good
     response = None
     if session:
         with suppress(requests.ConnectionError):  # no ReadTimeout: who knows what arrived
@@ -184,15 +185,16 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     if response is None:
         session = requests.Session()
         response = session.post(url, **request)
-    if response.ok:  # after a refusal the next file has a new one
-        _thread.session = session
+    if 200 <= response.status_code < 300:  # else the next file has a new one
+        session.cookies.clear()  # the next token may be another's
+        _local.session = session
     return response
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
+    """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes in all, a file's block by block.
+    The connect timeout limits sending, too: of bytes the whole, of a file each block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -202,7 +204,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return (connect, read), read longer by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -210,14 +212,14 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
-    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    has_file = all(step.status_code in (307, 308) for step in response.history)
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
     message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    shown = "".join(filter(str.isprintable, words))  # no escape codes
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
@@ -228,7 +230,7 @@ def read_message(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
             for word in str(value).split():
-                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
@@ -237,7 +239,7 @@ def read_message(response: requests.Response) -> str:
 def explain(error: OSError | ValueError, size: int) -> str:
     """Return why a file was not uploaded, without the address and its password."""
     text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, requests.HTTPError):  # whose text is ours
+    if isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         return text
     meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     return BROKEN_SMALL if meaning == BROKEN and size <= SMALL_BYTES else meaning
@@ -255,9 +257,10 @@ def find_files(names: list[str]) -> Iterator[str]:
         yield from sorted(path for path in found if not Path(path).is_dir()) or [name]
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
+    4: "check the address, and what you send",
     5: "try again later",
     401: "check the key",
     403: "check the key",
@@ -269,6 +272,7 @@ BROKEN = "the connection broke - the file may be larger than the server takes"
 BROKEN_SMALL = "the connection broke - the file may have arrived"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "header value": "a header can't be sent - look for a line break in the token",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
@@ -280,7 +284,9 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
 }
 
 # --- the command line ---
@@ -306,10 +312,10 @@ def upload_and_report(names: list[str], url: str, max_workers: int) -> int:
     counts = f"{len(sent)} sent, {len(results) - len(sent)} failed"
     left = f", {len(files) - len(results)} without a result" if code == 130 else ""
     print(f"{counts}{left}: {sum(sent):,} bytes in {time.monotonic() - started:.2f} s")
-    if any(result.error == CANT_CONNECT for result in results):
+    launcher = Path(__file__).parent / "tests" / "offline.py"
+    if launcher.exists() and any(result.error == CANT_CONNECT for result in results):
         python = "uv run" if "UV" in os.environ else "python"
-        launcher = str(SAMPLES.parents[1] / "tests" / "offline.py")
-        words = [launcher, Path(__file__).name, *names, f"--workers={max_workers}"]
+        words = [str(launcher), Path(__file__).name, *names, f"--workers={max_workers}"]
         command = " ".join(f'"{word}"' if " " in word else word for word in words)
         print(f"error: {CANT_CONNECT} - try: {python} {command}", file=sys.stderr)
     return code
@@ -329,10 +335,11 @@ def main() -> None:
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    with suppress(BrokenPipeError):  # our reader has seen enough, as `head -1` has
+    try:
         sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers))
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(1)
+    except BrokenPipeError:  # our reader has seen enough, as `head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -64,13 +64,15 @@ def download_file(
     the server doesn't tell.
 
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
-    may replace it; to another host it drops Authorization, but no other header.
+    may replace it; to another host it drops Authorization, but not X-Api-Key.
 
     Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, requests.HTTPError
-    for any status but 200 (206 for a rest), else requests.RequestException, OSError.
+    for any status but 200 (206 for a rest), else requests.RequestException, OSError,
+    ValueError for what can't be asked.
 
-    Gaps: a body that is sent without length or chunks, or packed without a length, may be
-    cut off unnoticed. `kill -9` leaves a hidden part, and so does SIGTERM.
+    Gaps: a body that is sent without length or chunks may be cut off unnoticed, and so
+    may one that was packed only in part. A redirect's own body is read whole. `kill -9`
+    leaves a hidden part, and so does SIGTERM.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():
@@ -99,19 +101,19 @@ def download_file(
 def save_resumably(
     chunks: Iterator[bytes], response: requests.Response, url: str, target: Path
 ) -> Path:
-    """Go on where an earlier call stopped, and leave to the next one what came.
+    """Go on where an earlier call stopped, and leave to the next one what was written.
 
-    It stands in NAME.part, and its version (a strong ETag, RFC 9110, 8.8.3) in
-    NAME.part.etag. A server that names no version can't resume: nothing is kept. One
-    call at a time.
+    NAME.part holds it, NAME.part.etag the version (a strong ETag, RFC 9110, 8.8.3). A
+    server that names no version can't resume: nothing is kept. Two calls at once would
+    mix.
     """
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_etag(response)
     is_rest = response.status_code == 206
-    first = next(chunks)  # is checked: for a web page the part isn't given up
+    first = next(chunks)  # raises for a web page, before open() empties the part
     try:
         with open(part, "ab" if is_rest else "wb") as file:
-            if not is_rest:  # the address may hold a password
+            if not is_rest:  # a checksum: the address may hold a password
                 etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
             file.write(first)
             for chunk in chunks:
@@ -125,7 +127,7 @@ def save_resumably(
 
 
 def name_rest(url: str, target: Path) -> dict[str, str]:
-    """Return the headers that ask for the rest of a part, if its file is still the same."""
+    """Return the headers that ask for the rest of a part, none where it is of no use."""
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
     with suppress(FileNotFoundError):
         size = part.stat().st_size
@@ -142,7 +144,7 @@ def request_file(
     response = requests.get(
         url,
         headers={**(headers or {}), **OUR_HEADERS, **rest},
-        auth=leave_netrc_alone,  # no login: it may change the request
+        auth=leave_netrc_alone,  # no login: a function may change the request
         timeout=timeout,
         stream=True,
     )
@@ -169,7 +171,7 @@ def check_answer(response: requests.Response) -> None:
         return  # raise_for_status() lets 1xx and 3xx pass
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {read_message(response)}".split())
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    shown = "".join(filter(str.isprintable, words))  # no escape codes
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
@@ -180,20 +182,20 @@ def read_message(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
             for word in str(value).split():
-                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
 
 def check_type(response: requests.Response, expected_prefix: str) -> None:
-    """Raise ContentTypeMismatch unless the headers announce what is expected."""
+    """Raise ContentTypeMismatch unless the headers announce what we expect and can unpack."""
     media_type = response.headers.get("Content-Type", "").strip().lower()
     if not media_type or not media_type.startswith(expected_prefix.lower()):
         got = media_type or "no Content-Type"
         raise ContentTypeMismatch(f"{got!r} instead of {expected_prefix!r} - {LOOK}")
-    coding = response.headers.get("Content-Encoding", "identity").lower()
-    if coding not in ("identity", "gzip", "x-gzip", "deflate"):
+    coding = response.headers.get("Content-Encoding", "").lower()
+    if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise ContentTypeMismatch(f"packed as {coding!r} - curl --compressed may unpack it")
 
 
@@ -216,7 +218,7 @@ def read_chunks(
     try:
         while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
             head += chunk
-        if not received:
+        if not received:  # a rest begins elsewhere
             check_bytes(head, response.headers["Content-Type"].strip().lower())
         for chunk in itertools.chain([head], chunks):
             received += len(chunk)
@@ -244,7 +246,7 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
 
 
 def check_bytes(head: bytes, media_type: str) -> None:
-    """Raise ContentTypeMismatch when the first bytes are not what the header says."""
+    """Raise ContentTypeMismatch for a hidden HTML page, or an image that is plainly none."""
     start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
     kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
     is_hidden_page = kind == PAGE and "html" not in media_type
@@ -270,7 +272,7 @@ def choose_name(url: str) -> str:
     return name
 
 
-# Nothing packed: its size can't be checked. None takes out what a caller gives.
+# Nothing packed: its size can't be checked. None removes what a caller gives.
 OUR_HEADERS: dict[str, Any] = {"Accept-Encoding": "identity", "Range": None, "If-Range": None}
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint; curl waits for the answer after it, Python doesn't",
@@ -295,6 +297,7 @@ KINDS = {  # how a body may begin, and what it is then; "" may be a picture
 REFUSALS = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
 CANT_CONNECT = "can't connect"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
@@ -303,7 +306,9 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": "the server hung up - try again later",
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
     "octet-stream' instead": "the server doesn't say its type - use --expect application/",
 }
 
@@ -331,7 +336,7 @@ class ProgressLine:
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

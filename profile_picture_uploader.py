@@ -31,10 +31,10 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
-MAX_NAME_BYTES = 255  # the limit of ext4, APFS and NTFS
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
+MAX_NAME_BYTES = 255  # on ext4, the tightest limit
 PictureFile = str | Path | BinaryIO  # a web app has request.files["photo"], no path
 
 
@@ -43,7 +43,7 @@ class InvalidPicture(ValueError):
 
 
 class PreparedPicture(NamedTuple):
-    """What will be sent, and how it differs from the file that was given."""
+    """What will be sent, and what was changed in it."""
 
     data: bytes
     filename: str
@@ -55,10 +55,11 @@ class PreparedPicture(NamedTuple):
 class ProfilePictureUploader:
     """Checks, cleans and uploads profile pictures.
 
-    `max_bytes` caps the file given, `max_pixels` what it holds: a PNG of 24 KB may have
-    200 megapixels. `keep_original` sends the bytes as they are, GPS position and all.
+    `max_bytes` caps the file given, `max_pixels` what it holds (of a WebP or progressive
+    JPEG less is admitted): a PNG of 24 KB may have 200 megapixels. `keep_original` sends
+    the bytes as they are, GPS position and all.
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
-    may replace it; to another host it drops Authorization, but no other header.
+    may replace it; to another host it drops Authorization, but not X-Api-Key.
     """
 
     url: str = UPLOAD_URL
@@ -69,7 +70,7 @@ class ProfilePictureUploader:
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS
 
     def upload(self, path: PictureFile, user_id: str, **metadata: str) -> requests.Response:
-        """Send a clean copy of a picture with form fields (RFC 7578).
+        """Send a clean copy with form fields (RFC 7578); return the unread response.
 
         Raises InvalidPicture before it sends, requests.HTTPError for an answer that
         is no 2xx, else requests.RequestException.
@@ -82,8 +83,8 @@ class ProfilePictureUploader:
             self.url,
             files={"file": (filename, content, media_type)},
             data={**metadata, "user_id": user_id},
-            headers={**(self.headers or {}), **OUR_HEADERS},
-            auth=send_in_blocks,  # no login: it may change the request
+            headers={**(self.headers or {}), **NO_CONTENT_TYPE},
+            auth=send_in_blocks,  # no login: a function may change the request
             timeout=allow_for_slow_line(self.timeout, len(content)),
             stream=True,  # read no more of the answer than we need
         )
@@ -107,7 +108,7 @@ class ProfilePictureUploader:
 
     def _clean(self, data: bytes, media_type: str) -> tuple[bytes, list[str]]:
         """Return the first frame alone, upright, encoded much as it was; and what changed."""
-        cap = self.max_pixels
+        cap = min(self.max_pixels, 178_000_000)  # Pillow refuses more itself
         kind = media_type.removeprefix("image/")
         clean = io.BytesIO()
         try:
@@ -119,16 +120,16 @@ class ProfilePictureUploader:
             elif "progressive" in picture.info:
                 cap = min(cap, MAX_WHOLE_JPEG)
             if picture.width * picture.height > cap:
-                raise Image.DecompressionBombError  # Pillow's own, from 179 million on
+                raise Image.DecompressionBombError  # as Pillow does
             picture.load()  # verify() lets half a JPEG pass
             if self.keep_original:
                 return data, ["original bytes kept"]
             changes = list_changes(picture, data)
             picture = ImageOps.exif_transpose(picture)
-            profile = picture.info.get("icc_profile")
+            icc_profile = picture.info.get("icc_profile")
             for key in picture.info.keys() - {"transparency"}:
-                del picture.info[key]  # comments, a position, scripts
-            picture.save(clean, kind, icc_profile=profile, **options)
+                del picture.info[key]  # EXIF, XMP, comments
+            picture.save(clean, kind, icc_profile=icc_profile, **options)
         except Image.DecompressionBombError as error:
             raise InvalidPicture(f"over {cap:,} pixels") from error
         except Exception as error:  # on damaged data Pillow raises nearly anything
@@ -137,7 +138,7 @@ class ProfilePictureUploader:
 
 
 def read_file(path: PictureFile, max_bytes: int) -> tuple[bytes, str]:
-    """Return the bytes of a path or an open file, up to the cap, and its name."""
+    """Return the bytes of a path or an open file, and its name; raises InvalidPicture."""
     try:
         if not isinstance(path, str | os.PathLike):
             path.seek(0)  # `validate` may have read it
@@ -173,7 +174,7 @@ def detect_media_type(data: bytes) -> str:
 
 
 def list_changes(picture: Image.Image, data: bytes) -> list[str]:
-    """Return in words how a clean copy will differ."""
+    """Return the changes that are worth a word; other metadata always goes."""
     exif = picture.getexif()
     is_animated = getattr(picture, "is_animated", False)
     is_mpo = picture.format == "MPO"  # a phone's JPEG with a second one behind it
@@ -223,9 +224,9 @@ def safe_filename(name: str, media_type: str) -> str:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
+    """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes in all, a file's block by block.
+    The connect timeout limits sending, too: of bytes the whole, of a file each block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -235,7 +236,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return (connect, read), read longer by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -243,14 +244,14 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
-    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    has_file = all(step.status_code in (307, 308) for step in response.history)
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
     message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    shown = "".join(filter(str.isprintable, words))  # no escape codes
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
@@ -261,15 +262,16 @@ def read_message(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
             for word in str(value).split():
-                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
 
 
-OUR_HEADERS: dict[str, Any] = {"Content-Type": None}  # or the boundary is lost
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
+    4: "check the address, and what you send",
     5: "try again later",
     401: "check the key",
     403: "check the key",
@@ -279,7 +281,7 @@ ADVICE = {  # by status, or by its first digit
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
-# Pixels of what is held at once, in up to 400 MB:
+# Pixels of what is held in memory at once, which takes up to 400 MB:
 MAX_WEBP = 20_000_000
 MAX_RICH_WEBP = 12_500_000  # transparent or lossless
 MAX_WHOLE_JPEG = 24_000_000  # progressive or optimized
@@ -292,6 +294,7 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
@@ -302,14 +305,16 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
 }
 
 
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

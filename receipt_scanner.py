@@ -43,9 +43,9 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, JpegImagePlugin
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (10, 30)  # for each address, and each block sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
 OCR_OPTIONS = {
     "isOverlayRequired": "true",  # where each word stands
@@ -110,7 +110,7 @@ class ReceiptScanner:
             headers={"apikey": key},
             files={"file": build_part(photo)},
             data={**OCR_OPTIONS, "language": self.language},
-            auth=send_in_blocks,  # no login: it may change the request
+            auth=send_in_blocks,  # no login: a function may change the request
             timeout=allow_for_slow_line(self.timeout, len(photo)),
             allow_redirects=False,  # requests would take the key to another host
         )
@@ -548,9 +548,9 @@ def build_part(photo: bytes) -> tuple[str, bytes, str]:
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send the body as a file is sent, and leave ~/.netrc alone; for `auth=`.
+    """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
-    The connect timeout limits sending, too: bytes in all, a file's block by block.
+    The connect timeout limits sending, too: of bytes the whole, of a file each block.
     Without `auth=` requests would put a password from ~/.netrc in place of our token.
     """
     assert isinstance(request.body, bytes)
@@ -560,7 +560,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return (connect, read), read longer by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -851,6 +851,7 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
@@ -861,7 +862,9 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
 }
 
 
@@ -889,7 +892,7 @@ def save_whole(image: Image.Image, path: Path) -> None:
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

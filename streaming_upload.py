@@ -26,11 +26,11 @@ from pathlib import Path
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # for each address, and each chunk sent; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each chunk; for the answer
 CHUNK_BYTES = 8192
-LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s on a slow line, half of the limit
 SLOWEST_BYTES_PER_SECOND = 50_000
-SEND_BUFFER_BYTES = 4 * 1024 * 1024  # what may be under way when all is sent
+LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s then, half of the limit
+SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 Progress = Callable[[int, int], object] | None
 
 
@@ -61,7 +61,7 @@ class ProgressFileReader:
         with open(path, "rb") as file:  # what can't be opened fails here, before any HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
         self.bytes_left = 0  # set when the sending begins
-        self.percent = 0  # that was last seen
+        self.percent = 0  # at the last chunk
 
     def __len__(self) -> int:
         return self.total_bytes
@@ -106,7 +106,7 @@ class MultipartFileReader(ProgressFileReader):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(path, chunk_size, on_progress)
-        media_type = media_type or self.content_type
+        media_type = media_type or "application/octet-stream"
         if "\r" in media_type or "\n" in media_type:  # it would forge a header
             raise ValueError("a media type has no line breaks")
         # requests builds the form around a word, and the file goes in place of it.
@@ -120,6 +120,7 @@ class MultipartFileReader(ProgressFileReader):
         return len(self.head) + self.total_bytes + len(self.tail)
 
     def __iter__(self) -> Iterator[bytes]:
+        self.bytes_left = self.total_bytes  # none of it is in the head
         yield self.head
         yield from super().__iter__()
         yield self.tail
@@ -139,12 +140,12 @@ def stream_upload(
     """Send a file in chunks, as it is or as a form; return the unread response.
 
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
-    may replace it; to another host it drops Authorization, but no other header.
-    A presigned address (S3) wants method="PUT" and no token; sign it for
-    application/octet-stream, which we always send, or for no type.
+    may replace it; to another host it drops Authorization, but not X-Api-Key.
+    A presigned address (S3) wants method="PUT", no form and no token; sign it for
+    application/octet-stream, or for no type.
 
-    Raises OSError, FileChanged, requests.HTTPError for no 2xx or one that came before
-    the file had gone, else requests.RequestException.
+    Raises OSError, FileChanged, ValueError for what can't be sent, requests.HTTPError
+    for no 2xx or one that came before the file had gone, else requests.RequestException.
     """
     reader_class = MultipartFileReader if multipart else ProgressFileReader
     body = reader_class(path, chunk_size, on_progress)
@@ -153,7 +154,7 @@ def stream_upload(
         url,
         data=body,
         headers={**(headers or {}), "Content-Type": body.content_type},
-        auth=leave_netrc_alone,  # no login: it may change the request
+        auth=leave_netrc_alone,  # no login: a function may change the request
         timeout=allow_for_slow_line(timeout, len(body)),
         stream=True,  # a server like httpbin echoes all that it got
     )
@@ -173,7 +174,7 @@ def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedReq
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return both limits; the system may still send when we begin to wait."""
+    """Return (connect, read), read longer by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -181,14 +182,14 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
     status = response.status_code
-    has_file = "Content-Length" in response.request.headers  # 301 to 303 drop it
+    has_file = all(step.status_code in (307, 308) for step in response.history)
     if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
         return
     message = read_message(response) if has_file else "a redirect lost the file"
     response.close()
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
-    shown = "".join(filter(str.isprintable, words))  # no codes for the terminal
+    shown = "".join(filter(str.isprintable, words))  # no escape codes
     advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
     raise requests.HTTPError(f"{shown} - {advice}", response=response)
 
@@ -199,7 +200,7 @@ def read_message(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
             for word in str(value).split():
-                if len(word) >= 8 and not name.startswith("Content-"):  # a token
+                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
@@ -207,6 +208,7 @@ def read_message(response: requests.Response) -> str:
 
 ADVICE = {  # by status, or by its first digit
     1: "that was a hint and no answer, the file may have arrived",
+    4: "check the address, and what you send",
     5: "try again later",
     401: "check the key",
     403: "check the key",
@@ -219,6 +221,7 @@ ADVICE = {  # by status, or by its first digit
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 NO_TLS = "no TLS at that port - try http:// instead of https://"
+BAD_ADDRESS = "requests can't use this address - check it"
 FAILURES = {  # the first that is in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION": NO_TLS,
@@ -228,14 +231,16 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
-    "://": "requests can't use this address - check it",
+    "No connection adapters": BAD_ADDRESS,
+    "Invalid URL": BAD_ADDRESS,
+    "://": BAD_ADDRESS,
 }
 
 
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # whose text is ours
+    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():

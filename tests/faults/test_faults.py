@@ -189,7 +189,7 @@ BODIES = [
         download("/faults/gzip?cut=1000", whole=repeated_bytes(100_000)),
         ours=("saved …: 886 bytes", "a part of the file"),
         tutorial=("no error", "a part of the file"),
-        says="or packed without a length, may be cut off unnoticed",
+        says="may be cut off unnoticed, and so may one that was packed only in part",
     ),
     Fault(
         "a .tar.gz whose own gzip is called a Content-Encoding",

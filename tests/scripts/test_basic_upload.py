@@ -180,6 +180,11 @@ def test_an_error_shows_no_password_of_the_address(capsys: pytest.CaptureFixture
         for url in (wire.url, wire.url, NOWHERE, "http://:x/", "ftp://127.0.0.1"):
             error = check_error(capsys, "--url", url.replace("//", "//me:p4ss-w0rd@") + "?sig=123")
             assert not re.search(r"p4ss|sig=", error), error
+    for url in ("me:p4ss-w0rd@127.0.0.1/post", "http:/me:p4ss-w0rd@127.0.0.1/post"):  # mistyped
+        for option in ([], ["--show-body"]):
+            error = check_error(capsys, "--url", url, *option)
+            assert "address" in error
+            assert "p4ss" not in error, error
 
 
 # --- a line that takes its time ----------------------------------------------------------------

@@ -335,6 +335,41 @@ def test_an_answer_that_is_no_success_is_none(answer: bytes, status: int, tmp_pa
     assert str(result).startswith(f"FAIL file.bin: {status} ")
 
 
+def test_what_comes_late_is_not_taken_for_the_next_files_answer(tmp_path: Path) -> None:
+    """After a hint (103) the answer to the first file is still on its way."""
+
+    def play(connection: Connection) -> None:
+        request = connection.read_head()
+        assert request
+        connection.read_body(request)
+        connection.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        if connection.read_head():  # of the second file
+            connection.send(OK)
+
+    with serve(play) as wire, ThreadPoolExecutor(1) as pool:
+        paths = write_files(tmp_path, 2)
+        results = list(pool.map(partial(upload_single_file, url=wire.url), paths))
+    assert [(result.ok, result.status) for result in results] == [(False, 103)] * 2
+
+
+def test_cookies_go_no_further_than_their_answer(tmp_path: Path) -> None:
+    """The next file may be another user's: a kept connection is no login."""
+    cookie = OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: user=ada\r\n\r\n")
+    cookie = cookie.replace(b"Connection: close\r\n", b"")
+
+    def play(connection: Connection) -> None:
+        while request := connection.read_head():
+            connection.read_body(request)
+            connection.send(cookie)
+
+    with serve(play) as wire, ThreadPoolExecutor(1) as pool:
+        results = list(
+            pool.map(partial(upload_single_file, url=wire.url), write_files(tmp_path, 2))
+        )
+    assert all(result.ok for result in results)
+    assert [request.header("Cookie") for request in wire.requests] == [None, None]
+
+
 def test_a_bad_status_comes_with_the_servers_words(tmp_path: Path) -> None:
     answer = b"HTTP/1.1 413 \r\nContent-Type: text/plain\r\n\r\nat most 1 MB\n"
     with canned(answer) as wire:

@@ -234,6 +234,15 @@ def test_a_redirect_that_loses_the_file_is_an_error(
         stream_upload(path, wire.url, method=method, on_progress=ignore_progress)
 
 
+def test_a_password_in_netrc_hides_no_lost_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests asks it after a redirect, and then counts the body anew: Content-Length: 0."""
+    put_netrc(monkeypatch, tmp_path)
+    with canned(moved(301), OK) as wire, pytest.raises(requests.HTTPError, match="redirect"):
+        stream_upload(make_file(tmp_path, 10), wire.url, method="PUT")
+
+
 # --- a file that changes while it is sent ------------------------------------------------------
 
 
@@ -304,6 +313,17 @@ def test_a_server_that_did_not_take_all_has_not_said_yes(multipart: bool, tmp_pa
     found = re.match(r"answered 200 after ([\d,]+) of 20,000,000 bytes", str(caught.value))
     assert found, str(caught.value)
     assert 0 < int(found[1].replace(",", "")) < 20_000_000
+
+
+def test_a_form_of_which_nothing_was_taken_was_not_sent(tmp_path: Path) -> None:
+    """The server may be gone before the form's head, which is not of the file, has left."""
+    body = MultipartFileReader(make_file(tmp_path, 1000), on_progress=ignore_progress)
+    for _ in range(2):  # a 307 asks for the file again
+        parts = iter(body)
+        next(parts)
+        assert body.bytes_left == 1000
+        list(parts)
+        assert body.bytes_left == 0
 
 
 def test_a_refusal_in_mid_body_is_told_in_the_servers_words(
