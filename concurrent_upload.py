@@ -182,7 +182,7 @@ def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
     if session:
         with suppress(requests.ConnectionError):  # no ReadTimeout: who knows what arrived
             response = session.post(url, **request)
-    if response is None:
+    if session is None or response is None:
         session = requests.Session()
         response = session.post(url, **request)
     if 200 <= response.status_code < 300:  # else the next file has a new one
