@@ -195,7 +195,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
     The connect timeout limits sending, too: of bytes the whole, of a file each block.
-    Without `auth=` requests would put a password from ~/.netrc in place of our token.
+    Without `auth=` requests would send a password from ~/.netrc, in place of any token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)

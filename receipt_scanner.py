@@ -66,7 +66,7 @@ class InvalidPhoto(ValueError):
 
 
 class Receipt(TypedDict):
-    """What was read from a receipt; what was not found is None, never guessed."""
+    """What was read from a receipt; what is not certain is None."""
 
     merchant: str | None
     date: datetime.date | None
@@ -93,8 +93,8 @@ class ReceiptScanner:
     def scan(self, path: str | Path | BinaryIO) -> Receipt:
         """Return what a receipt says; its photo is a path or a file opened with "rb".
 
-        Raises OSError where that can't be read, InvalidPhoto before it is sent,
-        OcrError, requests.RequestException.
+        Raises OSError or InvalidPhoto for what can't be read or sent, OcrError for an
+        answer that is no reading, else requests.RequestException.
         """
         reply = self.recognize(path)
         return parse_reply(reply, day_first=self.day_first)
@@ -102,7 +102,7 @@ class ReceiptScanner:
     def recognize(self, path: str | Path | BinaryIO) -> dict[str, Any]:
         """Send a photo, return the API's reply, checked; raises as `scan` does."""
         photo = prepare_photo(path)
-        key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY") or DEMO_KEY).strip()
+        key = (self.api_key or os.environ.get("OCR_SPACE_API_KEY", "")).strip() or DEMO_KEY
         if not re.fullmatch("[!-~]+", key):  # ASCII; an error of requests would show it
             raise OcrError("the API key holds letters that no header can carry")
         response = requests.post(
@@ -165,7 +165,8 @@ def parse_receipt(
 def read_lines(text: str) -> tuple[list[str], list[str]]:
     """Return the lines that are not blank, as printed and as the rules read them.
 
-    That is in lower case without accents, a currency as its code in capitals.
+    These see lower case without accents, currencies as codes in capitals, and TOTAL
+    for T O T A L.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
     if not "".join(printed).isprintable():  # it could steer the terminal
@@ -173,7 +174,7 @@ def read_lines(text: str) -> tuple[list[str], list[str]]:
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
-    simple = CURRENCY.sub(lambda match: CODES[match[0]], simple)
+    simple = CURRENCY.sub(lambda match: CODE_OF[match[0]], simple)
     return printed, [line[:MAX_LINE_LETTERS] for line in simple.split("\n")]
 
 
@@ -215,11 +216,11 @@ def read_value(match: re.Match[str], currency: str) -> Decimal:
 
 def classify(words: str) -> str | None:
     """Return the kind of a label, "" if unknown; None if it is too short for one."""
-    if not LABEL.search(words):
+    if not LONG_ENOUGH.search(words):
         return None
     found = [label.translate(WITHOUT_SEPARATORS) for label in KNOWN.findall(words)]
-    said = "/".join(KINDS.get(label, "number") for label in found)
-    said = said.replace("total/tax/including", "amount")  # TOTAL VAT INCL: either
+    said = "/".join(KIND_OF.get(label, "number") for label in found)
+    said = re.sub(r"\btotal/tax/including", "amount", said)  # TOTAL VAT INCL: either
     said = said.replace("including/tax", "")  # TOTAL INCL. VAT
     said = said.replace("number/articles", "")  # TOTAL (2 ITEMS)
     kinds = said.split("/")
@@ -227,7 +228,7 @@ def classify(words: str) -> str | None:
 
 
 def find_total(parts: list[Label | Amount]) -> Amount | None:
-    """Return the amount that is called the total, else one that a payment proves."""
+    """Return what is called the total, else what a payment proves, else an amount."""
     amounts = list(label_amounts(parts))
     paid = find_paid(amounts)
     by_kind = defaultdict(list)
@@ -245,13 +246,13 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
     """Yield all amounts, with the labels of their row, or of a column above."""
     labels: list[Label] = []
     column: list[Amount] = []
-    for part in [*parts, Label(-1, "")]:
+    for part in [*parts, Label(-1, "")]:  # which ends the last column
         if isinstance(part, Amount) and part.kind is None:
             column.append(part)
             continue
         if column:
-            if isinstance(part, Label) and not labels:
-                part = part._replace(kind="amount")  # weak: is its own above, or below?
+            if isinstance(part, Label) and not labels and part.kind in ("due", "total"):
+                part = part._replace(kind="amount")  # weak: its amount may stand above
             yield from pair(labels, column)
             labels, column = [], []
         if isinstance(part, Label):
@@ -262,7 +263,9 @@ def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
 
 
 def pair(labels: list[Label], column: list[Amount]) -> list[Amount]:
-    """Pair from the end: the first amounts may belong to a label further up."""
+    """Return a column, named by the last labels above it; as it is if they don't fit."""
+    if labels and labels[-1].kind == "points":  # proposals for a tip
+        labels = labels[-1:] * len(column)
     if len(labels) > len(column):
         known = takewhile(lambda label: label.kind, reversed(labels))
         labels = list(known)[::-1]
@@ -283,7 +286,7 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
     largest = sum_above = Decimal(0)
     for cash, change in pairwise(amount.value for amount in amounts):
         value = cash - change
-        # It stands above as the total, and as the articles that make it up.
+        # It stands above as the total, and as the articles that make it up; no tax.
         if value in above and largest / 2 < value <= sum_above / 2:
             paid.add(value)
         above.add(cash)
@@ -293,7 +296,7 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
 
 
 def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
-    """Return the last amount, or the last that was paid; None if they differ much."""
+    """Return the last amount, or the last that was paid; None if one is larger by 1."""
     currency = next((amount.currency for amount in amounts if amount.currency), "")
     native = [amount for amount in amounts if amount.currency in ("", currency)]
     best = [amount for amount in native if amount.value in paid] or native
@@ -306,14 +309,14 @@ def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
 def find_currency(
     lines: list[str], parts: list[Label | Amount], total: Amount | None
 ) -> str | None:
-    """Return the currency of the total's line, of most amounts, or of headings."""
+    """Return the currency of the total's line, of most amounts, or of the whole text."""
     text = "\n".join(lines)
-    own = CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
-    behind = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
+    own = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
+    beside = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
     heads = [lines[part.line] for part in parts if part.kind]
     heads += [line for line in lines if line.isupper()]  # it stands there alone
-    elsewhere = CODE.findall(text) if CODE.search("\n".join(heads)) else []
-    found = multimode(own or behind or elsewhere)
+    elsewhere = ANY_CODE.findall(text) if ANY_CODE.search("\n".join(heads)) else []
+    found = multimode(own or beside or elsewhere)
     if len(found) != 1:
         return None
     sign: str = found[0]
@@ -336,10 +339,10 @@ def find_date(
             is_sure = has_time or not VAGUE_DATE.match(match[0])
             if is_sure and not DEADLINE.search(label):
                 found.append((has_time, dates, number))
-        above = "" if line[-1:].isdigit() else line
+        above = "" if line[-1:].isdigit() else line  # that has its own value
     if not found:
         return None, False, None
-    _, dates, number = max(found, key=lambda date: date[0])  # the first with a time
+    _, dates, number = max(found, key=lambda date: date[0])  # the first with a time, or the first
     return dates[-1 if day_first else 0], len(set(dates)) > 1, number
 
 
@@ -406,7 +409,7 @@ def match_any(words: Iterable[str]) -> str:
 def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     """Return what the API takes: a JPEG or PNG, upright and under 1 MB, or a PDF.
 
-    One that is so is sent as it is, its place in the EXIF too; another loses that.
+    One that is so is sent as it is, with the place in its EXIF; any other loses that.
     Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
     data = read_file(path)
@@ -551,7 +554,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
     """Send the body in blocks, and leave ~/.netrc alone; for `auth=`.
 
     The connect timeout limits sending, too: of bytes the whole, of a file each block.
-    Without `auth=` requests would put a password from ~/.netrc in place of our token.
+    Without `auth=` requests would send a password from ~/.netrc, in place of any token.
     """
     assert isinstance(request.body, bytes)
     request.prepare_body(io.BytesIO(request.body), files=None)
@@ -657,10 +660,11 @@ def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
                 left, top = word["Left"], word["Top"]
                 box = [left, top, left + word["Width"], top + word["Height"]]
                 places[word["WordText"]].append(box)
-    boxes = {}
+    boxes: dict[str, list[list[float]]] = {}
     for line in page["ParsedText"].splitlines():
         words = line.split()
-        boxes[" ".join(words)] = [places[word].pop(0) for word in words if places[word]]
+        found = [places[word].pop(0) for word in words if places[word]]
+        boxes.setdefault(" ".join(words), found)  # a name at the foot is one more
     return boxes
 
 
@@ -682,20 +686,22 @@ ADVICE = {  # by status, or by its first digit
 # --- the words of fifteen languages, and the patterns ---
 
 # A row a kind: of those that a label names, the first counts, so that TOTAL TAX is a tax.
+# The last two rows are of other lines: a date that is none of purchase, what is no name.
 # | stands between languages (English, German, French, Spanish, Italian, Portuguese, Dutch,
 # Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
 # share stands once), * lets a word go on: totale, totals.
 LABEL_WORDS = """\
-points: point*, pts, to date, tip, tips, gratuity, suggested | punkt*, bonus*,
-  trinkgeld | pourboire | puntos, propina | punti, mancia | pontos, gorjeta | punten,
-  fooi | poäng, dricks | poeng | drikkepenge | pistee* | napiwek | body, sprop* |
-  ポイント
+points: point*, pts, to date, tip, tips, gratuity, suggested, reward* | punkt*,
+  bonus*, guthaben, trinkgeld | pourboire | puntos, propina | punti, mancia |
+  pontos, gorjeta | punten, fooi | poäng, dricks | poeng | drikkepenge | pistee* |
+  napiwek | body, sprop* | ポイント
 change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
   resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
   byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
 discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
-  reduc*, econom* | descuento*, dto, ahorro* | sconto, sconti | desconto* | korting*
-  | spart | alennu*, säästö | upust*, zniżka, kupon | sleva, slevy | 割引
+  reduc*, econom*, avantage*, cagnotte* | descuento*, ahorr*, dto | sconto,
+  risparmi*, sconti | desconto* | korting*, gespaard, voordeel | spart | alennu*,
+  säästö | upust*, zniżka, kupon | sleva, slevy | 割引
 rounding: rounding*, rounded, round adj*, round off | rundung* | arrond* | redondeo
   | arroton* | arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* |
   pyörist* | zaokr* | rotunj*
@@ -734,16 +740,19 @@ amount: amount*, amt, balance*, total includes, total included | betrag, brutto*
 including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
   sis | zawiera | vč, včetně
 deadline: valid*, expir*, until, redeem*, best before, after, due, since, est, ends,
-  from, return by | gültig*, bis, fällig* | valab*, jusqu, limite | hasta, desde,
-  devolución | fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* |
-  gyldig* | voimassa, asti | ważn*, od, termin, terminu | plat* | până | 有効, 期限
+  from, return by, arrival, departure, dob, born | gültig*, bis, fällig* | valab*,
+  jusqu, limite | hasta, desde, devolución | fino, scad* | até, vencim* | geldig*,
+  tot | giltig*, förfal* | gyldig* | voimassa, asti | ważn*, od, termin, terminu |
+  plat* | până | 有効, 期限
 receipt: receipt*, copy, duplicate, sale, guest check, invoice*, welcome*, thank*,
-  tel, customer*, cashier*, your order, your guest | quittung, rechnung*, beleg*,
-  kassenbon, kunde*, herr | factur*, reçu, client*, merci | recibo, gracias,
-  bienven* | ricevuta, scontrino, documento | fatura, cupom, nfc, extrato, cnpj,
-  obrigado | kassabon | kvitt*, faktura*, tack, välkommen | ordre*, bestill* |
-  kuitti, asiakas, kiitos, tervetuloa | paragon*, nabywca, dziękujemy | účtenka,
-  doklad | chitanță, bon fiscal | 領収, レシート, 電話
+  tel, customer*, cashier*, your order, your guest, dine in, take out, takeaway, to
+  go, drive thru, self checkout, approved, transaction, reprint, terminal |
+  quittung, rechnung*, beleg*, kassenbon, kassenbeleg, bewirtungsbeleg,
+  händlerbeleg, kunde*, herr | factur*, reçu, client*, merci, ticket de caisse,
+  carte bancaire | recibo, gracias, bienven* | ricevuta, scontrino, documento |
+  fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon | kvitt*, faktura*, tack,
+  välkommen | ordre*, bestill* | kuitti, asiakas, kiitos, tervetuloa | paragon*,
+  nabywca, dziękujemy | účtenka, doklad | chitanță, bon fiscal | 領収, レシート, 電話
 """
 MONTH_NAMES = """jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz
 mrt maa bře | apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes
@@ -768,16 +777,17 @@ CURRENCIES = {
 }  # fmt: skip
 SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
-        "CAD": r"\bcanada|\b[hp]st\b|, (?:ab|bc|on|qc)\b", "AUD": r"\baustralia|\babn\b",
+        "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq)\b|, (?:ab|bc|on|qc)\b", "AUD": r"\baustralia|\babn\b",
         "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
-        "": r"\b(?:gst|vat|iva|tva|rfc|cnpj|mxn|hkd|clp|ars|cop)\b|\bhong kong"
+        "": r"\b(?:gst|vat|iva|tva|rfc|rut|nit|cuit|cnpj|mxn|hkd|clp)\b|\bhong kong"
         r"|\d,\d\d ?DOLLAR|DOLLAR ?[\d.]*,\d\d(?!\d)",
         "USD": "",
     },
     "CROWN": {
-        "NOK": r"\bmva\b|norge", "DKK": r"\bcvr\b|danmark|dankort|\bi alt\b",
-        "SEK": r"\bmoms\b|sverige|kvitto|vaxel",
+        "NOK": r"\bmva\b|norge", "DKK": r"\bcvr\b|danmark|dankort|\bi alt\b|at betale|udgør",
+        "SEK": r"sverige|kvitto|vaxel|att betala|\btotalt\b",
     },
+    "JPY": {"": r"JPY ?[\d,]*\.\d\d", "JPY": ""},  # yuan have cents
 }  # fmt: skip
 
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
@@ -787,7 +797,7 @@ NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
-KINDS = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
+KIND_OF = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
 MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
@@ -796,12 +806,12 @@ WEEKDAYS = [
     re.compile(match_any(name + "*" for name in names.split()) + FULL_NAME)
     for names in fold(WEEKDAY_NAMES).split("|")
 ]
-CODES = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
-CURRENCY = re.compile(match_any(CODES))
-CODE = re.compile("[A-Z]{3,}")
+CODE_OF = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
+CURRENCY = re.compile(match_any(CODE_OF))
+ANY_CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
-LABEL = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb")  # not the KG behind an amount
-SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")
+LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb")  # not the KG behind an amount
+SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")  # T O T A L
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
 # before the number, or behind it; misread 12. 80  12-80; but not 6.00%, nor 1,23,456.00
@@ -827,21 +837,21 @@ FORMS = [  # the orders that the groups may have (- is a separator), the pattern
     (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?(?![.,]\d\d\b)[ .,'-]{1,3}" + YEAR),
 ]
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
-TWO_DIGITS = re.compile(r"\d\d")  # without, there is no date
+TWO_DIGITS = re.compile(r"\d\d")  # quicker: without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers and versions look so, too: 3-14-13, 1.2.12.
 VAGUE_DATE = re.compile(r"(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]\d\d$")
 
 LEGAL_FORM = re.compile(
-    r"(?i).*\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
+    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
     r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|aps|s\.r\.o"
     r"|sp\. ?z ?o\. ?o)(?!\w)\.?"
 )
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
-WORDS_OR_TIME = re.compile(r"[^\W\d_]{2}|^\d\d?:\d\d")  # of a phone's status bar
+WORDS_OR_TIME = re.compile(r"[^\W\d_]{2}|^\d\d?:\d\d")  # 12:10 on a phone: no name then
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
-# A telephone, an amount, a time, an address, a field of a form, a place: Cary, NC.
-NO_NAME = re.compile(r"\d{5}|\d[.,-]\d\d(?!\d)|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
+# A telephone, an amount, a date, a time, an address, a form's field, a place: Cary, NC.
+NO_NAME = re.compile(r"\d{5}|\d[.,/-]\d\d(?!\d)|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
 HEAD_LINES = 6  # the name stands above the address
 
 
@@ -920,7 +930,7 @@ def scan_images(args: argparse.Namespace, url: str) -> int:
             receipts.append({"file": source, **receipt})
             if args.annotate:
                 save_whole(annotate(prepare_photo(image), reply, receipt), args.annotate)
-        except (OcrError, OSError, ValueError) as error:
+        except (OcrError, OSError, ValueError) as error:  # requests' errors are OSErrors
             text = error if isinstance(error, OcrError) else explain(error, args.url)
             is_named = getattr(error, "filename", None)
             name = "" if is_named else f"{Path(source).name}: "
