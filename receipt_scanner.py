@@ -218,11 +218,12 @@ def classify(words: str) -> str | None:
     """Return the kind of a label, "" if unknown; None if it is too short for one."""
     if not LONG_ENOUGH.search(words):
         return None
-    found = [label.translate(WITHOUT_SEPARATORS) for label in KNOWN.findall(words)]
-    said = "/".join(KIND_OF.get(label, "number") for label in found)
-    said = re.sub(r"\btotal/tax/including", "amount", said)  # TOTAL VAT INCL: either
-    said = said.replace("including/tax", "")  # TOTAL INCL. VAT
-    said = said.replace("number/articles", "")  # TOTAL (2 ITEMS)
+    said = ""
+    for label in KNOWN.findall(words):
+        said += "/" + KIND_OF.get(label.translate(WITHOUT_SEPARATORS), "number")
+    said = said.replace("/total/tax/including", "/amount")  # TOTAL VAT INCL: either
+    said = said.replace("/including/tax", "")  # TOTAL INCL. VAT
+    said = said.replace("/number/articles", "")  # TOTAL (2 ITEMS)
     kinds = said.split("/")
     return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
@@ -311,12 +312,14 @@ def find_currency(
 ) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the whole text."""
     text = "\n".join(lines)
-    own = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
-    beside = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
-    heads = [lines[part.line] for part in parts if part.kind]
-    heads += [line for line in lines if line.isupper()]  # it stands there alone
-    elsewhere = ANY_CODE.findall(text) if ANY_CODE.search("\n".join(heads)) else []
-    found = multimode(own or beside or elsewhere)
+    said = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
+    if not said:
+        said = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
+    if not said:
+        heads = [lines[part.line] for part in parts if part.kind]
+        heads += [line for line in lines if line.isupper()]  # it stands there alone
+        said = ANY_CODE.findall(text) if ANY_CODE.search("\n".join(heads)) else []
+    found = multimode(said)
     if len(found) != 1:
         return None
     sign: str = found[0]
@@ -777,8 +780,8 @@ CURRENCIES = {
 }  # fmt: skip
 SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
-        "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq)\b|, (?:ab|bc|on|qc)\b", "AUD": r"\baustralia|\babn\b",
-        "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
+        "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq)\b|, (?:ab|bc|on|qc)\b",
+        "AUD": r"\baustralia|\babn\b", "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
         "": r"\b(?:gst|vat|iva|tva|rfc|rut|nit|cuit|cnpj|mxn|hkd|clp)\b|\bhong kong"
         r"|\d,\d\d ?DOLLAR|DOLLAR ?[\d.]*,\d\d(?!\d)",
         "USD": "",
