@@ -141,8 +141,8 @@ def parse_receipt(
 ) -> Receipt:
     """Return what the text of a receipt says.
 
-    03/04/2024 is read month first, or day first if you say so. A date after today is
-    refused, with a day of grace for the shop's time zone.
+    03/04/2024 is read month first, or day first if you say so; 26/03/04 year first, but
+    only in 2026. A date after today is refused, with a day of grace for the shop's zone.
     """
     printed, lines = read_lines(text)
     parts = [part for number, line in enumerate(lines) for part in split_line(line, number)]
@@ -239,7 +239,8 @@ def find_total(parts: list[Label | Amount]) -> Amount | None:
             by_kind["total" if is_rounded_total else amount.kind].append(amount)
     proven = max(paid, default=None)
     by_kind["proven"] = [amount for amount in amounts if amount.value == proven][:1]
-    chosen = (choose(by_kind[kind], paid) for kind in ("due", "total", "proven", "amount"))
+    kinds = ("due", "total", "proven", "amount", "balance")
+    chosen = (choose(by_kind[kind], paid) for kind in kinds)
     return next(filter(None, chosen), None)
 
 
@@ -373,7 +374,8 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
         date = datetime.date(year, month, int(part["d"]))
     except ValueError:
         return None
-    return date if date <= latest else None
+    is_likely = order != "y-md" or year == latest.year  # 26/03/14, as in Canada
+    return date if is_likely and date <= latest else None
 
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
@@ -698,8 +700,8 @@ points: point*, pts, to date, tip, tips, gratuity, suggested, reward* | punkt*,
   bonus*, guthaben, trinkgeld | pourboire | puntos, propina | punti, mancia |
   pontos, gorjeta | punten, fooi | poäng, dricks | poeng | drikkepenge | pistee* |
   napiwek | body, sprop* | ポイント
-change: change | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio, vuelta |
-  resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
+change: change, due back | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio,
+  vuelta | resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
   byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
 discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
   reduc*, econom*, avantage*, cagnotte* | descuento*, ahorr*, dto | sconto,
@@ -708,10 +710,11 @@ discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
 rounding: rounding*, rounded, round adj*, round off | rundung* | arrond* | redondeo
   | arroton* | arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* |
   pyörist* | zaokr* | rotunj*
-subtotal: subtotal*, subtota1, sub total, new balance, excl*, before, without, net,
-  nett | zwischensumme, zwischentotal, netto*, exkl, ohne | sous total, ht, hors
-  taxe* | base, neto, bruto, sin iva | imponibile | líquido, sem iva | subtotaal |
-  delsum* | eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără
+subtotal: subtotal*, subtota1, sub total, sub tot, sub ttl, new balance, excl*,
+  before, without, net, nett | zwischensumme, zwischentotal, netto*, exkl, ohne,
+  restbetrag | sous total, ht, h t, hors taxe*, éligible*, reste à payer | base,
+  neto, bruto, sin iva | totale parziale, imponibile | líquido, sem iva | subtotaal
+  | delsum* | eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără
   tva | 小計
 tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust,
   steuer*, mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva |
@@ -729,33 +732,38 @@ articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, pr
   | artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens
   | aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek,
   počet | buc | 点数
-due: to pay, due, payable*, net payable*, net amount payable, to be paid, grand
-  total, final total, after round*, after adj*, total after dis* | zu zahlen*,
+due: to pay, you pay, due, payable*, net payable*, net amount payable, to be paid,
+  grand total, final total, after round*, after adj*, total after dis* | zu zahlen*,
   zahlbetrag, endbetrag, zu bezahlen | à payer, net à payer | a pagar | da pagare |
-  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty,
-  należność | k úhradě, k platbě | de plată
-total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total | summe,
-  gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme | totaal*, eindtotaal
-  | summa* | i alt | yhteensä, yht | razem, suma, ogółem | celkem | 合計, 総計
-amount: amount*, amt, balance*, total includes, total included | betrag, brutto* |
-  montant, ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb
-  | kwota, wartość | částka | valoare
+  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty, do
+  zaplaty, należność | k úhradě, k platbě | de plată
+total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total, total
+  with tip, bill amount, bill amt, net bill, jumlah | rechnungssumme, summe, gesamt
+  inkl trinkgeld, gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme |
+  totaal*, eindtotaal | summa* | i alt | yhteensä, yht | razem, suma, ogółem |
+  celkem | 合計, 総計, お会計
+amount: amount*, amt, total includes, total included | betrag, brutto* | montant,
+  ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb | kwota,
+  wartość | částka | valoare
+balance: balance*
 including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
   sis | zawiera | vč, včetně
 deadline: valid*, expir*, until, redeem*, best before, after, due, since, est, ends,
-  from, return by, arrival, departure, dob, born | gültig*, bis, fällig* | valab*,
-  jusqu, limite | hasta, desde, devolución | fino, scad* | até, vencim* | geldig*,
-  tot | giltig*, förfal* | gyldig* | voimassa, asti | ważn*, od, termin, terminu |
-  plat* | până | 有効, 期限
+  from, return by, arrival, departure, dob, born, entry, ready | gültig*, bis,
+  fällig*, einfahrt, anreise | valab*, jusqu, limite | hasta, desde, devolución |
+  fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* | gyldig* | voimassa,
+  asti | ważn*, od, termin, terminu | plat* | până | 有効, 期限
 receipt: receipt*, copy, duplicate, sale, guest check, invoice*, welcome*, thank*,
+  visa, mastercard, contactless, purchase, refund*, eat in, for here, take away,
   tel, customer*, cashier*, your order, your guest, dine in, take out, takeaway, to
   go, drive thru, self checkout, approved, transaction, reprint, terminal |
   quittung, rechnung*, beleg*, kassenbon, kassenbeleg, bewirtungsbeleg,
-  händlerbeleg, kunde*, herr | factur*, reçu, client*, merci, ticket de caisse,
-  carte bancaire | recibo, gracias, bienven* | ricevuta, scontrino, documento |
-  fatura, cupom, nfc, extrato, cnpj, obrigado | kassabon | kvitt*, faktura*, tack,
-  välkommen | ordre*, bestill* | kuitti, asiakas, kiitos, tervetuloa | paragon*,
-  nabywca, dziękujemy | účtenka, doklad | chitanță, bon fiscal | 領収, レシート, 電話
+  händlerbeleg, kunde*, herr, kopie, duplik*, zwischenrechnung, parkschein |
+  factur*, reçu, client*, merci, ticket de caisse, carte bancaire | recibo, gracias,
+  bienven* | ricevuta, scontrino, documento | fatura, cupom, nfc, extrato, cnpj,
+  obrigado | kassabon | kvitt*, faktura*, tack, välkommen | ordre*, bestill* |
+  kuitti, asiakas, kiitos, tervetuloa | paragon*, nabywca, dziękujemy | účtenka,
+  doklad | chitanță, bon fiscal | 領収, レシート, 電話
 """
 MONTH_NAMES = """jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz
 mrt maa bře | apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes
@@ -780,9 +788,9 @@ CURRENCIES = {
 }  # fmt: skip
 SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
-        "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq)\b|, (?:ab|bc|on|qc)\b",
+        "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq|interac)\b|, (?:ab|bc|on|qc)\b",
         "AUD": r"\baustralia|\babn\b", "SGD": r"\bsingapore", "NZD": r"\bnew zealand",
-        "": r"\b(?:gst|vat|iva|tva|rfc|rut|nit|cuit|cnpj|mxn|hkd|clp)\b|\bhong kong"
+        "": r"\b(?:eftpos|gst|vat|iva|tva|rfc|rut|nit|cuit|cnpj|mxn|hkd|clp)\b|\bhong kong"
         r"|\d,\d\d ?DOLLAR|DOLLAR ?[\d.]*,\d\d(?!\d)",
         "USD": "",
     },
@@ -824,7 +832,8 @@ AMOUNT = re.compile(
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
     r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,\d)|0|[1-9]\d{0,6})"
     r"(?P<point>[.,-] ?(?P<cents>\d\d)|[.,:]--?|)"
-    r"(?!\d|[a-z]{2}|[.,:/-]\d| ?%|[A-Z]{3,}\d\d(?!\d))(?P<minus_behind>-?)"  # not 5€50
+    r"(?!\d|[a-z]{2}|[.,:/-]\d| ?(?:%|km|uhr|uur|tot \d|l\b)|[A-Z]{3,}\d\d(?!\d))"
+    r"(?P<minus_behind>-?)"  # not 5€50
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
 MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
@@ -833,7 +842,10 @@ DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
 YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
 FORMS = [  # the orders that the groups may have (- is a separator), the pattern
     (("ymd",), r"(?<!\d)(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
-    (("m-dy", "d-my"), r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR),
+    (
+        ("y-md", "m-dy", "d-my"),
+        r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR,
+    ),
     (("mdy", "dmy"), r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)"),
     (("dmy",), DAY + MONTH + YEAR),
     # Not Bread 4.00, though March begins so in Czech.
@@ -842,16 +854,18 @@ FORMS = [  # the orders that the groups may have (- is a separator), the pattern
 DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
 TWO_DIGITS = re.compile(r"\d\d")  # quicker: without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
-# House numbers and versions look so, too: 3-14-13, 1.2.12.
-VAGUE_DATE = re.compile(r"(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]\d\d$")
+# House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18.
+VAGUE_DATE = re.compile(r"(?:(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]|\d+ [a-z]{4,} )\d\d$")
 
 LEGAL_FORM = re.compile(
-    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|inc|llc|corp|sarl|ltda"
+    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|llc|corp|sarl|ltda"
+    r"|inc(?!\W+(?:gst|vat|tax))"
     r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|aps|s\.r\.o"
     r"|sp\. ?z ?o\. ?o)(?!\w)\.?"
 )
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
-WORDS_OR_TIME = re.compile(r"[^\W\d_]{2}|^\d\d?:\d\d")  # 12:10 on a phone: no name then
+# M&S is a word; 12:10 on a phone: no name then.
+WORDS_OR_TIME = re.compile(r"[^\W\d_]&?[^\W\d_]|^\d\d?:\d\d")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, an amount, a date, a time, an address, a form's field, a place: Cary, NC.
 NO_NAME = re.compile(r"\d{5}|\d[.,/-]\d\d(?!\d)|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
@@ -883,11 +897,11 @@ FAILURES = {  # the first that is in the text of an exception; what to say inste
 
 def describe(receipt: Receipt) -> str:
     """Return the values of a receipt, one a line."""
-    swapped = " (or day and month swapped)" if receipt["date_is_ambiguous"] else ""
+    other = " (or in another order)" if receipt["date_is_ambiguous"] else ""
     total = f"{receipt['total']} {receipt['currency'] or ''}".rstrip()
     return (
         f"  merchant  {receipt['merchant'] or 'not found'}\n"
-        f"  date      {receipt['date'] or 'not found'}{swapped}\n"
+        f"  date      {receipt['date'] or 'not found'}{other}\n"
         f"  total     {'not found' if receipt['total'] is None else total}"
     )
 

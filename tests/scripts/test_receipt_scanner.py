@@ -836,7 +836,7 @@ def test_says_when_day_and_month_may_be_swapped(
     for option, date in ((), "2024-03-04"), (("--day-first",), "2024-04-03"):
         code, out, _ = run_main(capsys, "--from-json", saved, *option)
         assert code == 0
-        assert f"{date} (or day and month swapped)" in out
+        assert f"{date} (or in another order)" in out
 
 
 def test_a_total_that_is_not_found_has_no_currency_behind_it(
