@@ -112,8 +112,8 @@ def read_message(response: requests.Response) -> str:
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
-            for word in str(value).split():
-                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
+            for word in str(value).split():  # which may be a token
+                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
@@ -175,13 +175,14 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]
     files = {"file": (path.name, data, find_media_type(path))}
     post = requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
     session = requests.Session()
-    session.get_adapter(url)  # raises for an address that requests can't use
     request = session.prepare_request(post)
+    session.get_adapter(str(request.url))  # raises where requests can't use it
     assert isinstance(request.body, io.BytesIO)
     body = request.body.getvalue()
     if len(data) > 20:  # too long for a line: its first 4 bytes do
+        end = body.rindex(b"\r\n--")  # of the file; the last boundary follows
         short = data[:4] + f" [{len(data) - 4:,} bytes] ".encode()
-        body = body.replace(data, short)
+        body = body[: end - len(data)] + short + body[end:]
     host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends this line
     lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
     for name, value in request.headers.items():
@@ -213,7 +214,7 @@ def read_as_text(data: bytes, encoding: str) -> str:
     try:
         text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data":  # we cut a letter in two
+        if error.reason == "unexpected end of data" and len(data) == 16:  # we cut a letter
             return read_as_text(data[: error.start], encoding)
         return f"UnicodeDecodeError at byte {error.start}, 0x{data[error.start]:02x}"
     sent = text.encode()  # requests sends text as UTF-8

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
@@ -162,9 +163,10 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         response = post_on_kept_connection(url, **request)
         if response.status_code not in (429, 503):
             return response
-        seconds = response.headers.get("Retry-After", "")  # a date counts as 1
-        asked = float(seconds) if seconds.isdecimal() else 1
-        pause = max(asked, 1) + random.uniform(0, spread)  # noqa: S311
+        asked: float = 1
+        with suppress(ValueError, urllib3.exceptions.InvalidHeader):
+            asked = urllib3.Retry().get_retry_after(response.raw) or 1  # a date, too
+        pause = asked + random.uniform(0, spread)  # noqa: S311
         if asked > MAX_PAUSE_SECONDS or sleep(pause):  # stopped meanwhile
             return response
     return post_on_kept_connection(url, **request)
@@ -229,8 +231,8 @@ def read_message(response: requests.Response) -> str:
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
-            for word in str(value).split():
-                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
+            for word in str(value).split():  # which may be a token
+                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""

@@ -151,8 +151,9 @@ def request_file(
     if not rest or response.status_code not in (206, 416):
         return response
     # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
-    start, _ = find_span(response)
-    if rest == {"Range": f"bytes={start}-", "If-Range": find_etag(response)}:
+    start, total = find_span(response)
+    named = {"Range": f"bytes={start}-", "If-Range": find_etag(response)}
+    if rest == named and start < (total or 0):
         return response
     response.close()
     return request_file(url, headers, timeout, {})  # from the start
@@ -181,8 +182,8 @@ def read_message(response: requests.Response) -> str:
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
-            for word in str(value).split():
-                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
+            for word in str(value).split():  # which may be a token
+                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""
@@ -238,7 +239,7 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server tells."""
     if response.status_code == 206:
         span = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)
+        found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", span)
         return (int(found[1]), int(found[2])) if found else (0, None)
     size = response.headers.get("Content-Length", "")
     is_packed = "Content-Encoding" in response.headers  # then it is the packed body's size

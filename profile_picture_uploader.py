@@ -108,7 +108,7 @@ class ProfilePictureUploader:
 
     def _clean(self, data: bytes, media_type: str) -> tuple[bytes, list[str]]:
         """Return the first frame alone, upright, encoded much as it was; and what changed."""
-        cap = min(self.max_pixels, 178_000_000)  # Pillow refuses more itself
+        cap = min(self.max_pixels, 178_000_000)  # about Pillow's own limit
         kind = media_type.removeprefix("image/")
         clean = io.BytesIO()
         try:
@@ -261,8 +261,8 @@ def read_message(response: requests.Response) -> str:
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
-            for word in str(value).split():
-                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
+            for word in str(value).split():  # which may be a token
+                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""

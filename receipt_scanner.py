@@ -232,13 +232,17 @@ def find_total(parts: list[Label | Amount]) -> Amount | None:
     """Return what is called the total, else what a payment proves, else an amount."""
     amounts = list(label_amounts(parts))
     paid = find_paid(amounts)
+    most_paid = max(paid, default=None)
     by_kind = defaultdict(list)
+    largest = Decimal(0)
     for amount in amounts:
         is_rounded_total = amount.kind == "rounding" and amount.value >= 1
         if amount.value:
             by_kind["total" if is_rounded_total else amount.kind].append(amount)
-    proven = max(paid, default=None)
-    by_kind["proven"] = [amount for amount in amounts if amount.value == proven][:1]
+        # No deposit that is printed twice; only rounding makes a total smaller.
+        if amount.value == most_paid and amount.value > largest * 9 / 10:
+            by_kind["proven"] = [amount]
+        largest = max(largest, amount.value)
     kinds = ("due", "total", "proven", "amount", "balance")
     chosen = (choose(by_kind[kind], paid) for kind in kinds)
     return next(filter(None, chosen), None)
@@ -353,14 +357,15 @@ def find_date(
 def read_dates(
     text: str, latest: datetime.date
 ) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
-    """Yield each date and its readings; a weekday in its line settles which."""
+    """Yield each date and its readings; a weekday beside it settles which."""
     if not TWO_DIGITS.search(text):
         return
     for orders, pattern in DATES:
         for match in pattern.finditer(text):
             readings = [read_date(order, match.groups(), latest) for order in orders]
             dates = [date for date in readings if date]
-            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(text)]
+            near = max(0, match.start() - 15), match.end() + 15  # not CASHIER SAM
+            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(text, *near)]
             if dates:
                 yield match, fitting or dates
 

@@ -199,8 +199,8 @@ def read_message(response: requests.Response) -> str:
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
         for name, value in response.request.headers.items():
-            for word in str(value).split():
-                if len(word) > 8 and not name.startswith("Content-"):  # may be a token
+            for word in str(value).split():  # which may be a token
+                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                     text = text.replace(word, "***")
         return "" if text.lstrip().startswith("<") else text[:200]
     return ""

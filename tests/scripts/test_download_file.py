@@ -325,7 +325,12 @@ def test_an_error_names_the_status_the_servers_words_and_what_to_do(
 
 
 def test_an_error_quotes_no_page_no_token_and_no_address(target: Path) -> None:
-    for says, shown in ((PAGE, ""), (JPEG, ""), (f"bad key: {TOKEN}".encode(), " bad key: ***")):
+    for says, shown in (
+        (PAGE, ""),
+        (JPEG, ""),
+        (f"bad key: {TOKEN}".encode(), " bad key: ***"),
+        (b"no identity", " no identity"),  # which is also what we ask for, as a coding
+    ):
         reply = head("Content-Type: text/plain", status="403 Forbidden")
         headers = {"Authorization": f"Bearer {TOKEN}"}
         error = check_refused(requests.HTTPError, target, reply, says, headers=headers).value
@@ -812,6 +817,9 @@ def test_max_bytes_counts_the_part_too(target: Path) -> None:
         pytest.param([rest(60_000, VERSION, span=" "), whole()], JPEG, id="no span"),
         pytest.param(
             [rest(60_000, VERSION, span="bytes 60000-100003/*"), whole()], JPEG, id="no total"
+        ),
+        pytest.param(
+            [rest(60_000, VERSION, span="bytes 60000-50000/50001"), whole()], JPEG, id="shorter now"
         ),
         pytest.param([rest(60_000, body=NEW), whole(NEW)], NEW, id="no version"),
         pytest.param([rest(60_000, 'ETag: W/"version-1"'), whole()], JPEG, id="weak version"),
