@@ -17,7 +17,7 @@ name the line with > (it is new) or = (it is kept). @ROOT@ stands for this check
 
 When the tests of this folder run by themselves, all checks of a right script are run, and those
 before a mistake's own, which must not fail and say less. Among all tests that takes too long: there
-it is every fourth check of a right script, and all of every fourth mistake.
+it is every eighth check of a right script, and all of every eighth mistake.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BASES = {
     "exercise": CHECKS / "chapter" / "exercises",  # and goes on with them
     "solution": ROOT,
 }
-EVERY = 4
+EVERY = 8
 LIMIT_SECONDS = 90  # for one check, while other tests keep all processors busy
 
 
