@@ -22,6 +22,7 @@ import http.client
 import io
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -243,7 +244,7 @@ def explain(error: OSError | ValueError, size: int) -> str:
     text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
         return text
-    meaning = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+    meaning = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
     return BROKEN_SMALL if meaning == BROKEN and size <= SMALL_BYTES else meaning
 
 
@@ -273,22 +274,17 @@ CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 BROKEN_SMALL = "the connection broke - the file may have arrived"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
-NO_TLS = "no TLS at that port - try http:// instead of https://"
-BAD_ADDRESS = "requests can't use this address - check it"
-FAILURES = {  # the first that is in the text of an exception; what to say instead
+FAILURES = {  # the first that is found in the text of an exception; what to say instead
     "header value": "a header can't be sent - look for a line break in the token",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
-    "WRONG_VERSION": NO_TLS,
-    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters": BAD_ADDRESS,
-    "Invalid URL": BAD_ADDRESS,
-    "://": BAD_ADDRESS,
+    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
 }
 
 # --- the command line ---

@@ -293,21 +293,16 @@ SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
-NO_TLS = "no TLS at that port - try http:// instead of https://"
-BAD_ADDRESS = "requests can't use this address - check it"
-FAILURES = {  # the first that is in the text of an exception; what to say instead
+FAILURES = {  # the first that is found in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
-    "WRONG_VERSION": NO_TLS,
-    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters": BAD_ADDRESS,
-    "Invalid URL": BAD_ADDRESS,
-    "://": BAD_ADDRESS,
+    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
 }
 
 
@@ -315,7 +310,7 @@ def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
-        text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+        text = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
         return text

@@ -18,6 +18,7 @@ Sample run::
 import argparse
 import http.client
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -107,7 +108,7 @@ class MultipartFileReader(ProgressFileReader):
     ) -> None:
         super().__init__(path, chunk_size, on_progress)
         media_type = media_type or "application/octet-stream"
-        if "\r" in media_type or "\n" in media_type:  # it would forge a header
+        if re.search(r"[\r\n]", media_type):  # it would forge a header
             raise ValueError("a media type has no line breaks")
         # requests builds the form around a word, and the file goes in place of it.
         files = {field: (self.path.name, b"FILE", media_type)}
@@ -220,20 +221,15 @@ ADVICE = {  # by status, or by its first digit
 
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
-NO_TLS = "no TLS at that port - try http:// instead of https://"
-BAD_ADDRESS = "requests can't use this address - check it"
-FAILURES = {  # the first that is in the text of an exception; what to say instead
+FAILURES = {  # the first that is found in the text of an exception; what to say instead
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
-    "WRONG_VERSION": NO_TLS,
-    "record layer": NO_TLS,  # since OpenSSL 3.2
+    "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
-    "No connection adapters": BAD_ADDRESS,
-    "Invalid URL": BAD_ADDRESS,
-    "://": BAD_ADDRESS,
+    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
 }
 
 
@@ -241,7 +237,7 @@ def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
     if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
-        text = next((FAILURES[sign] for sign in FAILURES if sign in text), text)
+        text = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
     launcher = Path(__file__).parent / "tests" / "offline.py"
     if text != CANT_CONNECT or not launcher.exists():
         return text
