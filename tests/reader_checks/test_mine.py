@@ -74,17 +74,17 @@ def test_six_green_lines_for_who_passes_every_check(run_pytest: RunPytest, mine:
     [("samples", "="), ("mine", " "), ("mine in the checkout", "=")],
 )
 def test_the_checks_run_from_wherever_the_reader_stands(
-    stands_in: str, sign: str, run_pytest: RunPytest, mine: Path, request: pytest.FixtureRequest
+    stands_in: str, sign: str, run_pytest: RunPytest, mine: Path
 ) -> None:
-    if stands_in == "mine in the checkout":
-        mine = Path(tempfile.mkdtemp(prefix=".my scripts ", dir=ROOT))
-        request.addfinalizer(lambda: shutil.rmtree(mine))
-    write(mine, basic_upload=RED)
-    (mine / "conftest.py").write_text("import nothing_that_is_there\n", "utf-8")
-    here = mine if stands_in.startswith("mine") else ROOT / stands_in
-    folder = "." if here == mine else mine
-    option = ["--mine", folder] if sign == " " else [f"--mine={folder}"]
-    done = run_pytest(*option, "-k", "timeout", folder=here)
+    with tempfile.TemporaryDirectory(prefix=".my scripts ", dir=ROOT) as in_the_checkout:
+        if stands_in == "mine in the checkout":
+            mine = Path(in_the_checkout)
+        write(mine, basic_upload=RED)
+        (mine / "conftest.py").write_text("import nothing_that_is_there\n", "utf-8")
+        here = mine if stands_in.startswith("mine") else ROOT / stands_in
+        folder = "." if here == mine else mine
+        option = ["--mine", folder] if sign == " " else [f"--mine={folder}"]
+        done = run_pytest(*option, "-k", "timeout", folder=here)
     assert "basic_upload.py              ----------  0/1 checks" in done.stdout, done.stderr
     assert done.returncode == 1
 
