@@ -157,7 +157,7 @@ def upload_single_file(
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
     """POST; when the server says «not now», wait as it asks and a bit, and repeat.
 
-    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a
+    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that it took nothing; after a
     timeout nobody knows. The bit is random: else all that wait come back together.
     """
     for spread in SPREAD_SECONDS:

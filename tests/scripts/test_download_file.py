@@ -539,6 +539,12 @@ def test_unpacks_what_is_packed_though_it_asked_for_the_plain_file(target: Path)
         assert progress[-1] == (100_004, None), "the Content-Length is that of the packed body"
 
 
+@pytest.mark.parametrize("coding", ["", "identity"])
+def test_takes_what_says_that_it_is_not_packed(coding: str, target: Path) -> None:
+    with replying(whole(JPEG, f"Content-Encoding: {coding}")) as wire:
+        assert download_file(wire.url, target).read_bytes() == JPEG
+
+
 @pytest.mark.parametrize("coding", ["zstd", "br", "compress", "gzip, br"])
 def test_refuses_a_coding_that_it_did_not_ask_for(coding: str, target: Path) -> None:
     reply = whole(JPEG, f"Content-Encoding: {coding}")
