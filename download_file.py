@@ -168,25 +168,24 @@ def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedReq
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless this is the file or its rest."""
     status = response.status_code
-    if status == 200 or (status == 206 and "Range" in response.request.headers):
-        return  # raise_for_status() lets 1xx and 3xx pass
-    reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {read_message(response)}".split())
-    shown = "".join(filter(str.isprintable, words))  # no escape codes
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
-    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+    if status != 200 and not (status == 206 and "Range" in response.request.headers):
+        # raise_for_status() lets 1xx and 3xx pass
+        raise requests.HTTPError(describe_answer(response), response=response)
 
 
-def read_message(response: requests.Response) -> str:
-    """Return what a text says, but no HTML, and no token of ours."""
+def describe_answer(response: requests.Response) -> str:
+    """Return status, reason and what a text says, but no HTML, and no token of ours."""
+    status, text = response.status_code, ""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for name, value in response.request.headers.items():
-            for word in str(value).split():  # which may be a token
-                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
-                    text = text.replace(word, "***")
-        return "" if text.lstrip().startswith("<") else text[:200]
-    return ""
+    for name, value in response.request.headers.items():
+        for word in str(value).split():  # which may be a token
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+                text = text.replace(word, "***")
+    message = "" if text.lstrip().startswith("<") else text[:200]
+    reason = response.reason or http.client.responses.get(status, "")
+    words = " ".join(f"{status} {reason} {message}".split())
+    return "".join(filter(str.isprintable, words))  # no escape codes
 
 
 def check_type(response: requests.Response, expected_prefix: str) -> None:
@@ -214,7 +213,7 @@ def read_chunks(
     """Yield the body, but nothing before its first bytes are checked."""
     received, total = find_span(response)
     if max_bytes is not None and (total or 0) > max_bytes:
-        raise DownloadTooLarge(f"{total:,} bytes, over max_bytes = {max_bytes:,}")
+        raise DownloadTooLarge(f"over max_bytes = {max_bytes:,}: {total:,} bytes")
     chunks, head = response.iter_content(chunk_size), b""
     try:
         while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
@@ -224,7 +223,7 @@ def read_chunks(
         for chunk in itertools.chain([head], chunks):
             received += len(chunk)
             if max_bytes is not None and received > max_bytes:
-                raise DownloadTooLarge(f"it goes on, over max_bytes = {max_bytes:,}")
+                raise DownloadTooLarge(f"over max_bytes = {max_bytes:,}, and it goes on")
             yield chunk
             if on_progress:
                 on_progress(received, total)
@@ -232,7 +231,7 @@ def read_chunks(
         hint = "with resume" if find_etag(response) else "the server can't resume"
         raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
     if total is not None and received != total:
-        raise IncompleteDownload(f"{received:,} of {total:,} bytes came - try again")
+        raise IncompleteDownload(f"only {received:,} of {total:,} bytes came - try again")
 
 
 def find_span(response: requests.Response) -> tuple[int, int | None]:
@@ -275,13 +274,6 @@ def choose_name(url: str) -> str:
 
 # Nothing packed: its size can't be checked. None removes what a caller gives.
 OUR_HEADERS: dict[str, Any] = {"Accept-Encoding": "identity", "Range": None, "If-Range": None}
-ADVICE = {  # by status, or by its first digit
-    1: "that was a hint; curl waits for the answer after it, Python doesn't",
-    5: "try again later",
-    401: "check the key",
-    403: "check the key",
-    429: "try again later",
-}
 LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture
@@ -297,7 +289,11 @@ KINDS = {  # how a body may begin, and what it is then; "" may be a picture
 
 REFUSALS = (ContentTypeMismatch, IncompleteDownload, DownloadTooLarge)
 CANT_CONNECT = "can't connect"
-FAILURES = {  # the first that is found in the text of an exception; what to say instead
+ADVICE = {  # for the first that is found in an error's name and text
+    "HTTPError 1": "that was a hint; curl waits for the answer after it, Python doesn't",
+    "HTTPError 40[13]": "check the key",
+    "HTTPError (429|5)": "try again later",
+    "HTTPError [2-4]": "check the address",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
@@ -332,16 +328,18 @@ class ProgressLine:
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
-        text = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
+    named = f"{type(error).__name__} {text}"
+    advice = next((ADVICE[sign] for sign in ADVICE if re.search(sign, named)), text)
+    if isinstance(error, requests.HTTPError):  # its text is ours
+        return f"{text} - {advice}"
     launcher = Path(__file__).parent / "tests" / "offline.py"
-    if text != CANT_CONNECT or not launcher.exists():
-        return text
+    if advice != CANT_CONNECT or not launcher.exists():
+        return advice
     python = "uv run" if "UV" in os.environ else "python"
     words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
     words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{text} - try: {python} {command}"
+    return f"{advice} - try: {python} {command}"
 
 
 def main() -> None:

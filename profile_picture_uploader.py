@@ -243,41 +243,30 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
-    status = response.status_code
-    has_file = all(step.status_code in (307, 308) for step in response.history)
-    if has_file and 200 <= status < 300:  # raise_for_status() lets 1xx and 3xx pass
-        return
-    message = read_message(response) if has_file else "a redirect lost the file"
-    response.close()
-    reason = response.reason or http.client.responses.get(status, "")
-    words = " ".join(f"{status} {reason} {message}".split())
-    shown = "".join(filter(str.isprintable, words))  # no escape codes
-    advice = ADVICE.get(status) or ADVICE.get(status // 100, "check the address")
-    raise requests.HTTPError(f"{shown} - {advice}", response=response)
+    # After a redirect requests goes on without the file, but after 307 and 308.
+    lost = [step for step in response.history if step.status_code not in (307, 308)]
+    answer = lost[0] if lost else response
+    if not 200 <= answer.status_code < 300:  # raise_for_status() lets 1xx and 3xx pass
+        with response:
+            raise requests.HTTPError(describe_answer(answer), response=answer)
 
 
-def read_message(response: requests.Response) -> str:
-    """Return what a text says, but no HTML, and no token of ours."""
+def describe_answer(response: requests.Response) -> str:
+    """Return status, reason and what a text says, but no HTML, and no token of ours."""
+    status, text = response.status_code, ""
     with suppress(requests.RequestException, ValueError):  # cut off, or no text
         text = next(response.iter_content(16_384), b"").decode()
-        for name, value in response.request.headers.items():
-            for word in str(value).split():  # which may be a token
-                if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
-                    text = text.replace(word, "***")
-        return "" if text.lstrip().startswith("<") else text[:200]
-    return ""
+    for name, value in response.request.headers.items():
+        for word in str(value).split():  # which may be a token
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+                text = text.replace(word, "***")
+    message = "" if text.lstrip().startswith("<") else text[:200]
+    reason = response.reason or http.client.responses.get(status, "")
+    words = " ".join(f"{status} {reason} {message}".split())
+    return "".join(filter(str.isprintable, words))  # no escape codes
 
 
 NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
-ADVICE = {  # by status, or by its first digit
-    1: "that was a hint and no answer, the file may have arrived",
-    4: "check the address, and what you send",
-    5: "try again later",
-    401: "check the key",
-    403: "check the key",
-    413: "send a smaller file",
-    429: "try again later",
-}
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
@@ -293,7 +282,13 @@ SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
-FAILURES = {  # the first that is found in the text of an exception; what to say instead
+ADVICE = {  # for the first that is found in an error's name and text
+    "HTTPError 1": "that was a hint and no answer, the file may have arrived",
+    "HTTPError 3": "the file may have arrived; if not, check the address",
+    "HTTPError 40[13]": "check the key",
+    "HTTPError 413": "send a smaller file",
+    "HTTPError (429|5)": "try again later",
+    "HTTPError 4": "check the address, and what you send",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -309,16 +304,18 @@ FAILURES = {  # the first that is found in the text of an exception; what to say
 def explain(error: Exception, url: str | None) -> str:
     """Return what went wrong, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
-        text = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
+    named = f"{type(error).__name__} {text}"
+    advice = next((ADVICE[sign] for sign in ADVICE if re.search(sign, named)), text)
+    if isinstance(error, requests.HTTPError):  # its text is ours
+        return f"{text} - {advice}"
     launcher = Path(__file__).parent / "tests" / "offline.py"
-    if text != CANT_CONNECT or not launcher.exists():
-        return text
+    if advice != CANT_CONNECT or not launcher.exists():
+        return advice
     python = "uv run" if "UV" in os.environ else "python"
     words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
     words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{text} - try: {python} {command}"
+    return f"{advice} - try: {python} {command}"
 
 
 def main() -> None:

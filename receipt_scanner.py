@@ -579,7 +579,7 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 
 
 def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
-    """Return the API's reply, or raise OcrError: its status, words, and advice."""
+    """Return the API's reply, or raise OcrError with its status and words."""
     text = response.content.decode(errors="replace")
     reply: object = "" if text.lstrip().startswith("<") else text
     with suppress(ValueError):
@@ -591,8 +591,7 @@ def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
     if status != 200:
         reason = find_words(response.reason) or http.client.responses.get(status, "")
         words = f"{status} {reason}: {words}".rstrip(": ")
-    advice = ADVICE.get(status) or ADVICE.get(status // 100) or SEE
-    raise OcrError(f"{words or NO_WORDS} - {advice}")
+    raise OcrError(words or NO_WORDS)
 
 
 def find_pages(reply: object) -> list[dict[str, Any]]:
@@ -678,20 +677,9 @@ def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     return boxes
 
 
-SEE = "see https://ocr.space/ocrapi"
 NO_WORDS = "no text in the reply"
 MAX_MESSAGE = 200  # letters of what the API says about a failure
 MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedResults")
-ADVICE = {  # by status, or by its first digit
-    1: "that was a hint and no answer, the photo may have arrived",
-    3: "check the address",
-    5: "try again later",
-    401: "check the key",
-    403: "check the key, or wait",  # it refuses haste so, too
-    404: "check the address",
-    413: "send a smaller file",
-    429: "try again later",
-}
 
 # --- the words of fifteen languages, and the patterns ---
 
@@ -882,7 +870,14 @@ HEAD_LINES = 6  # the name stands above the address
 SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
-FAILURES = {  # the first that is found in the text of an exception; what to say instead
+ADVICE = {  # for the first that is found in an error's name and text
+    "OcrError 1": "that was a hint and no answer, the photo may have arrived",
+    "OcrError (3|404)": "check the address",
+    "OcrError 401": "check the key",
+    "OcrError 403": "check the key, or wait",  # it refuses haste so, too
+    "OcrError 413": "send a smaller file",
+    "OcrError (429|5)": "try again later",
+    "OcrError": "see https://ocr.space/ocrapi",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
@@ -917,18 +912,20 @@ def save_whole(image: Image.Image, path: Path) -> None:
 
 
 def explain(error: Exception, url: str | None) -> str:
-    """Return what went wrong, and what to do; no address, it may hold a password."""
+    """Return why nothing came, and what to do; no address, it may hold a password."""
     text = str(error)
-    if not isinstance(error, requests.HTTPError):  # an HTTPError's text is ours
-        text = next((FAILURES[sign] for sign in FAILURES if re.search(sign, text)), text)
+    named = f"{type(error).__name__} {text}"
+    advice = next((ADVICE[sign] for sign in ADVICE if re.search(sign, named)), text)
+    if isinstance(error, OcrError):  # its text is the API's
+        return f"{text} - {advice}"
     launcher = Path(__file__).parent / "tests" / "offline.py"
-    if text != CANT_CONNECT or not launcher.exists():
-        return text
+    if advice != CANT_CONNECT or not launcher.exists():
+        return advice
     python = "uv run" if "UV" in os.environ else "python"
     words = [str(launcher), Path(__file__).name, *sys.argv[1:]]
     words = [word for word in words if word not in ("--url", url, f"--url={url}")]
     command = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"{text} - try: {python} {command}"
+    return f"{advice} - try: {python} {command}"
 
 
 def scan_images(args: argparse.Namespace, url: str) -> int:
@@ -948,10 +945,9 @@ def scan_images(args: argparse.Namespace, url: str) -> int:
             if args.annotate:
                 save_whole(annotate(prepare_photo(image), reply, receipt), args.annotate)
         except (OcrError, OSError, ValueError) as error:  # requests' errors are OSErrors
-            text = error if isinstance(error, OcrError) else explain(error, args.url)
             is_named = getattr(error, "filename", None)
             name = "" if is_named else f"{Path(source).name}: "
-            print(f"error: {name}{text}", file=sys.stderr)
+            print(f"error: {name}{explain(error, args.url)}", file=sys.stderr)
             exit_code = 1
         if receipt and not args.json:
             print(source, describe(receipt), sep="\n")

@@ -209,7 +209,7 @@ BODIES = [
             tutorial=downloads.download_small,
             whole=(practice_bytes(faults.CHUNK_BYTES) * 12)[:3_000_000],
         ),
-        ours=("error: it goes on, over max_bytes = 1,000,000", "the old file"),
+        ours=("error: over max_bytes = 1,000,000, and it goes on", "the old file"),
         tutorial=("no error", "the whole file"),
     ),
     Fault(
@@ -220,7 +220,7 @@ BODIES = [
             tutorial=downloads.download_small,
             whole=practice_bytes(4) + bytes(3_000_000),
         ),
-        ours=("error: it goes on, over max_bytes = 1,000,000", "the old file"),
+        ours=("error: over max_bytes = 1,000,000, and it goes on", "the old file"),
         tutorial=("no error", "the whole file"),
     ),
 ]
@@ -359,7 +359,10 @@ UPLOADS = [
     Fault(
         "302: the redirect becomes a GET, which brings no file but gets a 200",
         upload(basic_upload, "/faults/redirect/302?to=/get"),
-        ours=("…redirect…lost… - check the address", "the whole file"),
+        ours=(
+            "error: 302 FOUND - the file may have arrived; if not, check the address",
+            "the whole file",
+        ),
         tutorial=("no error", "the whole file"),
     ),
     Fault(

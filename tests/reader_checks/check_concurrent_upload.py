@@ -309,6 +309,7 @@ def watch_futures(script: Script) -> Iterator[Callable[[int], None]]:
         with changed:
             if not changed.wait_for(lambda: over >= uploads, patience):
                 patience = 0.0
+        time.sleep(0.05)  # until as_completed() waits, too: what is over then comes in any order
 
     with Patch() as patch:
         for name in ("set_result", "set_exception"):
