@@ -231,7 +231,8 @@ def describe_answer(response: requests.Response) -> str:
         for word in str(value).split():  # which may be a token
             if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
                 text = text.replace(word, "***")
-    message = "" if text.lstrip().startswith("<") else text[:200]
+    is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
+    message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
     return "".join(filter(str.isprintable, words))  # no escape codes

@@ -311,6 +311,14 @@ def test_an_error_repeats_what_a_short_text_says(body: str, shown: str) -> None:
     assert error.isprintable()
 
 
+def test_an_error_repeats_what_s3_says_in_xml() -> None:
+    says = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code>'
+    says += "<Message>Request has expired</Message></Error>"
+    head = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"
+    error = str(fail_with(f"{head}{says}".encode()))
+    assert "<Message>Request has expired</Message>" in error
+
+
 def test_an_error_needs_no_body_that_comes_whole() -> None:
     assert str(fail_with(cut_off("413 Too Large"))).startswith("413 Too Large")
 
