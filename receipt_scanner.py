@@ -1,7 +1,8 @@
 """Scan a receipt: send its photo to OCR.space, find merchant, date and total.
 
 The photo goes as multipart/form-data, upright and under the API's 1 MB; the reply is
-checked before it is believed; regular expressions find the values.
+checked before it is believed; regular expressions find the values. Below the class, each
+part can be read alone: the text, the photo, the request and the reply, the words.
 
 Sample run::
 
