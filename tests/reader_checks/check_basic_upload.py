@@ -474,7 +474,7 @@ def test_show_body_prints_the_request_and_sends_nothing(script: Script) -> None:
 
 @exercise
 def test_refuses_a_redirect_that_loses_the_file(script: Script) -> None:
-    """Raise an error when a redirect turns the POST into a GET, for the file is lost then."""
+    """Raise an error when a redirect turns the POST into a GET: what answers 200 got no file."""
     upload_file = find_upload_file(script)
     script.make_file(PHOTO)
     status = 302
@@ -491,7 +491,7 @@ def test_refuses_a_redirect_that_loses_the_file(script: Script) -> None:
     script.expect(
         result.error,
         got=f"302 Found, then GET /moved, and the function returned {result}",
-        expected="an exception: the file didn't arrive",
+        expected="an exception: what answered 200 got no file",
         hint="requests went on with a GET, without the file: look at response.request.method",
         line=get_line(script),
     )
