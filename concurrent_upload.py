@@ -159,39 +159,33 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
 
     429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that it took nothing; after a
     timeout nobody knows. The bit is random: else all that wait come back together.
+
+    Servers close what they have kept, perhaps when our request has just set out. It
+    goes out once more then, as with curl, on a new connection. Where one died over a
+    file that it had taken, a repeat may store that twice.
     """
-    for spread in SPREAD_SECONDS:
-        response = post_on_kept_connection(url, **request)
-        if response.status_code not in (429, 503):
+    spreads = list(SPREAD_SECONDS)
+    while True:
+        kept = getattr(_local, "session", None)
+        _local.session = None  # put back where the answer is good
+        session = kept or requests.Session()
+        try:
+            response = session.post(url, **request)
+        except requests.ConnectionError:  # no ReadTimeout: who knows what arrived
+            if not kept:
+                raise
+            continue
+        if 200 <= response.status_code < 300:
+            session.cookies.clear()  # the next token may be another's
+            _local.session = session
+        if response.status_code not in (429, 503) or not spreads:
             return response
         asked: float = 1
         with suppress(ValueError, urllib3.exceptions.InvalidHeader):
             asked = urllib3.Retry().get_retry_after(response.raw) or 1  # a date, too
-        pause = asked + random.uniform(0, spread)  # noqa: S311
+        pause = asked + random.uniform(0, spreads.pop(0))  # noqa: S311
         if asked > MAX_PAUSE_SECONDS or sleep(pause):  # stopped meanwhile
             return response
-    return post_on_kept_connection(url, **request)
-
-
-def post_on_kept_connection(url: str, **request: Any) -> requests.Response:
-    """POST; once more, as curl does, where the connection of a kept Session breaks.
-
-    Servers close what they have kept, perhaps when our request has just set out. Where
-    one died over a file that it had taken, a repeat may store that twice.
-    """
-    session: requests.Session | None = getattr(_local, "session", None)
-    _local.session = None  # put back where the answer is good
-    response = None
-    if session:
-        with suppress(requests.ConnectionError):  # no ReadTimeout: who knows what arrived
-            response = session.post(url, **request)
-    if session is None or response is None:
-        session = requests.Session()
-        response = session.post(url, **request)
-    if 200 <= response.status_code < 300:  # else the next file has a new one
-        session.cookies.clear()  # the next token may be another's
-        _local.session = session
-    return response
 
 
 def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -330,11 +324,10 @@ def main() -> None:
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a letter may end the batch
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    try:
+    with suppress(BrokenPipeError):  # our reader has seen enough, as `head -1` has
         sys.exit(upload_and_report(args.names or [str(SAMPLES)], url, args.workers))
-    except BrokenPipeError:  # our reader has seen enough, as `head -1` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 if __name__ == "__main__":
