@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,27 +88,27 @@ def upload_files(
             for path in paths:
                 future = submit(upload_single_file, path, url, headers=headers, sleep=sleep)
                 in_flight[future] = Path(path)
-                yield from take_done(in_flight, max_workers - 1)
-            yield from take_done(in_flight, 0)
+                if len(in_flight) == max_workers:
+                    yield take_result(in_flight)
+            while in_flight:
+                yield take_result(in_flight)
         except BaseException as error:  # Ctrl-C, one of `paths`, the caller's break
             stopped.set()  # no pause ends in another try
             is_closed = isinstance(error, GeneratorExit)  # after break nobody takes results
             while in_flight and not is_closed:
                 with suppress(KeyboardInterrupt):  # pressed again
-                    yield from take_done(in_flight, 0)
+                    yield take_result(in_flight)
             raise
 
 
-def take_done(in_flight: dict[Future[UploadResult], Path], at_most: int) -> Iterator[UploadResult]:
-    """Yield results as they complete, until at most so many are in flight."""
-    while len(in_flight) > at_most:
-        for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-            path = in_flight.pop(future)
-            error = "cancelled" if future.cancelled() else future.exception()
-            if error:  # the worker died, which costs one file and not the batch
-                yield UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
-            else:
-                yield future.result()
+def take_result(in_flight: dict[Future[UploadResult], Path]) -> UploadResult:
+    """Wait for the first upload that completes, and return its result."""
+    future = next(as_completed(in_flight))
+    path = in_flight.pop(future)
+    error = "cancelled" if future.cancelled() else future.exception()
+    if error:  # the worker died, which costs one file and not the batch
+        return UploadResult(path, False, None, f"the worker died: {error!r}", 0, 0.0)
+    return future.result()
 
 
 def upload_single_file(
@@ -245,13 +245,11 @@ def explain(error: OSError | ValueError, size: int) -> str:
 def find_files(names: list[str]) -> Iterator[str]:
     """Yield what names, folders and patterns stand for (Windows expands no *)."""
     for name in names:
+        pattern = glob.escape(name) if os.path.lexists(name) else name  # photo[1].jpg
         if Path(name).is_dir():
-            found = glob.glob(f"{glob.escape(name)}/*")
-        elif os.path.lexists(name):  # no pattern, even when it is called photo[1].jpg
-            found = [name]
-        else:
-            found = glob.glob(name, recursive=True)
-        yield from sorted(path for path in found if not Path(path).is_dir()) or [name]
+            pattern += "/*"
+        found = glob.glob(pattern, recursive=True)
+        yield from sorted(filter(os.path.isfile, found)) or [name]
 
 
 NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
