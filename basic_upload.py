@@ -165,19 +165,17 @@ def show_request(path: Path, url: str, metadata: Mapping[str, str]) -> list[str]
     """Return the request that `upload_file` would send; nothing is sent."""
     data = path.read_bytes()
     files = {"file": (path.name, data, find_media_type(path))}
-    post = requests.Request("POST", url, files=files, data=metadata, auth=send_in_blocks)
-    session = requests.Session()
-    request = session.prepare_request(post)
-    session.get_adapter(str(request.url))  # raises where requests can't use it
-    assert isinstance(request.body, io.BytesIO)
-    body = request.body.getvalue()
+    request = requests.Request("POST", url, files=files, data=metadata).prepare()
+    headers = {**requests.utils.default_headers(), **request.headers}
+    requests.Session().get_adapter(str(request.url))  # raises where requests can't use it
+    assert isinstance(request.body, bytes)
+    body = request.body
     if len(data) > 20:  # too long for a line: its first 4 bytes do
-        end = body.rindex(b"\r\n--")  # of the file; the last boundary follows
         short = data[:4] + f" [{len(data) - 4:,} bytes] ".encode()
-        body = body[: end - len(data)] + short + body[end:]
+        body = short.join(body.rsplit(data, 1))
     host = str(request.url).split("/")[2].rpartition("@")[2]  # http.client sends this line
     lines = [f"POST {request.path_url} HTTP/1.1", f"Host: {host}"]
-    for name, value in request.headers.items():
+    for name, value in headers.items():
         lines.append(f"{name}: {'***' if name == 'Authorization' else value!s}")
     return [*lines, "", show_bytes(body).replace(r"\r\n", "\\r\\n\n").rstrip()]
 
