@@ -160,8 +160,8 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
     429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that it took nothing; after a
     timeout nobody knows. The bit is random: else all that wait come back together.
 
-    Servers close what they have kept, perhaps when our request has just set out. It
-    goes out once more then, as with curl, on a new connection. Where one died over a
+    Servers close a connection that was kept, perhaps when our request has just set out:
+    then it goes out once more, as with curl, on a new one. Where a server died over a
     file that it had taken, a repeat may store that twice.
     """
     spreads = list(SPREAD_SECONDS)

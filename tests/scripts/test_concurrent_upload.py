@@ -40,6 +40,7 @@ from wire import (
     NETRC_PASSWORD,
     OK,
     Connection,
+    Request,
     canned,
     put_netrc,
     refuses_midway,
@@ -514,6 +515,30 @@ def test_waits_as_retry_after_asks_and_sends_all_of_it_again(
     (pause,) = pauses
     assert least <= pause <= least + 2, f"Retry-After: {retry_after}"
     assert [body.count(data) for body in uploads.bodies] == [1, 1], "Hint: build the body anew"
+
+
+def test_retry_after_may_be_a_date(uploads: Uploads, tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, 1)
+    uploads.replies = iter([(503, {"Retry-After": in_seconds(60)}), (200, {})])
+    pauses: list[float] = []
+    assert upload_single_file(path, uploads.url, sleep=pauses.append).ok
+    assert pauses[0] > 30
+
+
+def test_a_refusal_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    was_read = []
+
+    def play(connection: Connection) -> None:
+        connection.read_body(connection.read_head() or Request(b""))
+        connection.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n")
+        for _ in range(1000):
+            connection.send(b"no " * 30_000)  # until the client has left
+        was_read.append(True)
+
+    (path,) = write_files(tmp_path, 1)
+    with serve(play) as wire:
+        assert "413 Too Large no no" in str(upload_single_file(path, wire.url))
+    assert not was_read
 
 
 def test_pauses_grow_and_differ_and_there_is_an_end(uploads: Uploads, tmp_path: Path) -> None:
