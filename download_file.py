@@ -231,6 +231,9 @@ def read_chunks(
     except requests.RequestException as error:  # cut off, damaged, or stalled
         hint = "with resume" if find_etag(response) else "the server can't resume"
         raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
+    is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    if total is None and not received and not is_chunked:  # the headers were cut off
+        raise IncompleteDownload("nothing came - try again")
     if total is not None and received != total:
         raise IncompleteDownload(f"only {received:,} of {total:,} bytes came - try again")
 

@@ -499,6 +499,21 @@ def test_a_body_that_stalls_is_incomplete(target: Path) -> None:
     check_refused(IncompleteDownload, target, *cut(60_000), None, timeout=(5, 0.5))
 
 
+@pytest.mark.parametrize("size", [45, 60, 75, 79])
+def test_headers_that_break_off_are_no_empty_file(size: int, target: Path) -> None:
+    """http.client takes the end of the connection for the end of the headers."""
+    reply = head("Content-Type: text/plain", "X-Id: 123", "Transfer-Encoding: chunked")
+    check_refused(IncompleteDownload, target, reply[:size], expected_prefix="text/")
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 0", "Transfer-Encoding: chunked"])
+def test_an_empty_file_is_one_where_the_server_says_so(length: str, target: Path) -> None:
+    end = b"0\r\n\r\n" if "chunked" in length else b""
+    with replying((head("Content-Type: text/plain", length), end)) as wire:
+        download_file(wire.url, target, "text/")
+    assert target.read_bytes() == b""
+
+
 def test_a_chunk_that_is_cut_off_is_incomplete(target: Path) -> None:
     *blocks, last = chunked(JPEG[:1000], JPEG[1000:])
     check_refused(IncompleteDownload, target, *blocks, last[:50_000])
