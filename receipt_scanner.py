@@ -386,10 +386,9 @@ def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> dat
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
     """Return the shop's name, and the line that it came from."""
-    head = list(enumerate(printed[:HEAD_LINES]))
-    forms = [number for number, line in head if LEGAL_FORM.match(line)]
-    texts = [number for number, line in head if WORDS_OR_TIME.search(line)]
-    found = forms or [number for number in texts if not RECEIPT.search(lines[number])]
+    head = range(len(printed))[:HEAD_LINES]
+    found = [number for number in head if LEGAL_FORM.match(printed[number])]
+    found += [number for number in head if not RECEIPT.search(lines[number])]
     if not found:
         return None, None
     number = found[0]
@@ -799,7 +798,8 @@ ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
 KIND_WORDS = {kind: re.split(", | [|] ", words) for kind, words in ROWS}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
-RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}")
+WORDLESS = r"^(?!.*[^\W\d_]&?[^\W\d_])(?!\d\d?:\d\d)"  # M&S is one; no name below a phone's 9:41
+RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}|{WORDLESS}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KIND_OF = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
@@ -852,14 +852,11 @@ TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 VAGUE_DATE = re.compile(r"(?:(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]|\d+ [a-z]{4,} )\d\d$")
 
 LEGAL_FORM = re.compile(
-    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|llc|corp|sarl|ltda"
-    r"|inc(?!\W+(?:gst|vat|tax))"
-    r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|aps|s\.r\.o"
-    r"|sp\. ?z ?o\. ?o)(?!\w)\.?"
+    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|llc|corp|sarl|ltda|aps"
+    r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|s\.r\.o|sp\. ?z ?o\. ?o"
+    r")(?!\w)\.?"
 )
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
-# M&S is a word; 12:10 on a phone: no name then.
-WORDS_OR_TIME = re.compile(r"[^\W\d_]&?[^\W\d_]|^\d\d?:\d\d")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, an amount, a date, a time, an address, a form's field, a place: Cary, NC.
 NO_NAME = re.compile(r"\d{5}|\d[.,/-]\d\d(?!\d)|\d:\d\d|\bwww|@|: |:$|, [A-Z]{2}\b")
