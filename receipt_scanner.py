@@ -149,13 +149,13 @@ def parse_receipt(
     parts = [part for number, line in enumerate(lines) for part in split_line(line, number)]
     total = find_total(parts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
-    date, is_ambiguous, date_line = find_date(lines, day_first, latest)
+    dates, date_line = find_date(lines, latest)
     merchant, merchant_line = find_merchant(printed, lines)
     found_in = {"merchant": merchant_line, "date": date_line, "total": total and total.line}
     return Receipt(
         merchant=merchant,
-        date=date,
-        date_is_ambiguous=is_ambiguous,
+        date=dates[-1 if day_first else 0] if dates else None,
+        date_is_ambiguous=len(set(dates)) > 1,
         total=total.value if total else None,
         currency=find_currency(lines, parts, total),
         text=text,
@@ -335,53 +335,37 @@ def find_currency(
     return next(codes, None) or None
 
 
-def find_date(
-    lines: list[str], day_first: bool, latest: datetime.date
-) -> tuple[datetime.date | None, bool, int | None]:
-    """Return the date, whether another order was possible, and its line."""
+def find_date(lines: list[str], latest: datetime.date) -> tuple[list[datetime.date], int | None]:
+    """Return the readings of the first date with a time, or of the first; and its line."""
     found = []
-    above = ""
-    for number, line in enumerate(lines):
-        for match, dates in read_dates(line, latest):
+    for number, (above, line) in enumerate(pairwise(["", *lines])):
+        for match in DATE.finditer(line):
+            label = line[: match.start()].lstrip() or above
             has_time = TIME.search(line) is not None
-            label = line[: match.start()].strip() or above
             is_sure = has_time or not VAGUE_DATE.match(match[0])
-            if is_sure and not DEADLINE.search(label):
-                found.append((has_time, dates, number))
-        above = "" if line[-1:].isdigit() else line  # that has its own value
+            dates = read_date(match, latest)
+            if dates and is_sure and not DEADLINE.search(label):
+                found.append((not has_time, number, dates))
     if not found:
-        return None, False, None
-    _, dates, number = max(found, key=lambda date: date[0])  # the first with a time, or the first
-    return dates[-1 if day_first else 0], len(set(dates)) > 1, number
+        return [], None
+    _, number, dates = min(found)
+    return dates, number
 
 
-def read_dates(
-    text: str, latest: datetime.date
-) -> Iterator[tuple[re.Match[str], list[datetime.date]]]:
-    """Yield each date and its readings; a weekday beside it settles which."""
-    if not TWO_DIGITS.search(text):
-        return
-    for orders, pattern in DATES:
-        for match in pattern.finditer(text):
-            readings = [read_date(order, match.groups(), latest) for order in orders]
-            dates = [date for date in readings if date]
-            near = max(0, match.start() - 15), match.end() + 15  # not CASHIER SAM
-            fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(text, *near)]
-            if dates:
-                yield match, fitting or dates
-
-
-def read_date(order: str, fields: tuple[str, ...], latest: datetime.date) -> datetime.date | None:
-    """Return the date whose fields stand in this order, if there was such a day."""
-    part = dict(zip(order, fields, strict=True))
-    year = int(part["y"]) + (2000 if len(part["y"]) == 2 else 0)
-    month = MONTHS.get(part["m"]) or int(part["m"])
-    try:
-        date = datetime.date(year, month, int(part["d"]))
-    except ValueError:
-        return None
-    is_likely = order != "y-md" or year == latest.year  # 26/03/14, as in Canada
-    return date if is_likely and date <= latest else None
+def read_date(match: re.Match[str], latest: datetime.date) -> list[datetime.date]:
+    """Return the readings of a date, month first; a weekday beside it settles which."""
+    fields = [field for field in match.groups() if field and field not in "-/."]
+    dates = []
+    for y, m, d in ((0, 1, 2), (2, 0, 1), (2, 1, 0)):  # where year, month and day stand
+        with suppress(ValueError):  # there was no such day
+            year = 2000 + int(fields[y]) % 100
+            date = datetime.date(year, MONTHS.get(fields[m]) or int(fields[m]), int(fields[d]))
+            is_this_year = match["sign"] and year == latest.year  # 26/03/14, as in Canada
+            is_likely = y == 2 or len(fields[0]) == 4 or is_this_year
+            if is_likely and date <= latest:
+                dates.append(date)
+    beside = match.string[max(0, match.start() - 15) : match.end() + 15]  # not CASHIER SAM
+    return [date for date in dates if WEEKDAYS[date.weekday()].search(beside)] or dates
 
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
@@ -800,7 +784,7 @@ KIND_WORDS = {kind: re.split(", | [|] ", words) for kind, words in ROWS}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 WORDLESS = r"^(?!.*[^\W\d_]&?[^\W\d_])(?!\d\d?:\d\d)"  # M&S is one; no name below a phone's 9:41
 RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}|{WORDLESS}")
-DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")))
+DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")) + r"(?!.*\d$)")  # its own date
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
 KIND_OF = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
@@ -831,25 +815,20 @@ AMOUNT = re.compile(
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
 MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
-DAY = r"(?<!\d)(\d\d?)(?:st|nd|rd|th|er)?[ ./,-]{0,3}(?:de |of )?"
+DAY = r"(\d\d?)(?:st|nd|rd|th|er)?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
-YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?!\d(?!\d?:\d)|[.,/-]\d)"
-FORMS = [  # the orders that the groups may have (- is a separator), the pattern
-    (("ymd",), r"(?<!\d)(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"),
-    (
-        ("y-md", "m-dy", "d-my"),
-        r"(?<!\d)(?<!\d[./])(\d\d?) ?([-/.]) ?(\d\d?) ?\2 ?" + YEAR,
-    ),
-    (("mdy", "dmy"), r"(?<!\d)(\d\d)(\d\d)(20\d\d)(?!\d)"),
-    (("dmy",), DAY + MONTH + YEAR),
+YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?![.,/-]?\d(?!\d?:\d))"
+DATE = re.compile(
+    r"(?<!\d)(?:(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
+    rf"|(?<!\d[./])(\d\d?) ?(?P<sign>[-/.]) ?(\d\d?) ?(?P=sign) ?{YEAR}"
+    r"|(\d\d)(\d\d)(20\d\d)(?!\d)"
+    rf"|{DAY}[ ./,-]{{0,3}}(?:de |of )?{MONTH}{YEAR})"
     # Not Bread 4.00, though March begins so in Czech.
-    (("mdy",), MONTH + r"(\d\d?)(?:st|nd|rd|th)?(?![.,]\d\d\b)[ .,'-]{1,3}" + YEAR),
-]
-DATES = [(orders, re.compile(pattern)) for orders, pattern in FORMS]
-TWO_DIGITS = re.compile(r"\d\d")  # quicker: without, there is no date
+    rf"|{MONTH}{DAY}(?![.,]\d\d\b)[ .,'-]{{1,3}}{YEAR}"
+)
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18.
-VAGUE_DATE = re.compile(r"(?:(?:\d[.-]\d\d?|\d\d[.-]\d)[.-]|\d+ [a-z]{4,} )\d\d$")
+VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$")
 
 LEGAL_FORM = re.compile(
     r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|llc|corp|sarl|ltda|aps"
