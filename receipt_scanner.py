@@ -319,20 +319,16 @@ def find_currency(
     """Return the currency of the total's line, of most amounts, or of the whole text."""
     text = "\n".join(lines)
     said = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
-    if not said:
-        said = [part.currency for part in parts if isinstance(part, Amount) and part.currency]
-    if not said:
-        heads = [lines[part.line] for part in parts if part.kind]
-        heads += [line for line in lines if line.isupper()]  # it stands there alone
-        said = ANY_CODE.findall(text) if ANY_CODE.search("\n".join(heads)) else []
+    amounts = [part for part in parts if isinstance(part, Amount)]
+    said = said or [amount.currency for amount in amounts if amount.currency]
+    marked = filter(ANY_CODE.search, lines)
+    if not said and any(line.isupper() or classify(line) for line in marked):
+        said = ANY_CODE.findall(text)
     found = multimode(said)
     if len(found) != 1:
         return None
-    sign: str = found[0]
-    if sign not in SHARED:
-        return sign
-    codes = (code for code, marks in SHARED[sign].items() if re.search(marks, text))
-    return next(codes, None) or None
+    marks = SHARED.get(found[0], {found[0]: ""})
+    return next(code for code, mark in marks.items() if re.search(mark, text)) or None
 
 
 def find_date(lines: list[str], latest: datetime.date) -> tuple[list[datetime.date], int | None]:
@@ -773,7 +769,7 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
     },
     "CROWN": {
         "NOK": r"\bmva\b|norge", "DKK": r"\bcvr\b|danmark|dankort|\bi alt\b|at betale|udgør",
-        "SEK": r"sverige|kvitto|vaxel|att betala|\btotalt\b",
+        "SEK": r"sverige|kvitto|vaxel|att betala|\btotalt\b", "": "",
     },
     "JPY": {"": r"JPY ?[\d,]*\.\d\d", "JPY": ""},  # yuan have cents
 }  # fmt: skip
