@@ -30,14 +30,14 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby, pairwise, takewhile
 from pathlib import Path
 from statistics import multimode
-from typing import Any, BinaryIO, NamedTuple, TypedDict, cast
+from typing import Any, BinaryIO, TypedDict, cast
 
 import requests
 from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, JpegImagePlugin
@@ -121,20 +121,14 @@ class ReceiptScanner:
 # --- the text of a receipt ---
 
 
-class Label(NamedTuple):
-    """Words that name an amount further down."""
+@dataclass
+class Amount:
+    """An amount of money with its label, or one of them alone."""
 
-    line: int
-    kind: str  # a row of LABEL_WORDS, empty if unknown
-
-
-class Amount(NamedTuple):
-    """An amount of money."""
-
-    line: int  # of its label, if that stands further up
-    value: Decimal
-    currency: str  # a key of CURRENCIES, empty if there is none
-    kind: str | None  # of its label; None if it has none
+    line: int  # of the label, if there is one
+    kind: str | None  # a row of LABEL_WORDS, empty for other words; None without a label
+    value: Decimal = Decimal("NaN")  # not a number: a label alone
+    currency: str = ""  # a key of CURRENCIES
 
 
 def parse_receipt(
@@ -146,28 +140,29 @@ def parse_receipt(
     only in 2026. A date after today is refused, with a day of grace for the shop's zone.
     """
     printed, lines = read_lines(text)
-    parts = [part for number, line in enumerate(lines) for part in split_line(line, number)]
-    total = find_total(parts)
+    parts = [part for row in enumerate(lines) for part in split_line(*row)]
+    amounts = name_columns(parts)
+    total = find_total(amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     dates, date_line = find_date(lines, latest)
     merchant, merchant_line = find_merchant(printed, lines)
-    found_in = {"merchant": merchant_line, "date": date_line, "total": total and total.line}
+    total_line = total.line if total else None
+    found_in = {"merchant": merchant_line, "date": date_line, "total": total_line}
     return Receipt(
         merchant=merchant,
         date=dates[-1 if day_first else 0] if dates else None,
         date_is_ambiguous=len(set(dates)) > 1,
         total=total.value if total else None,
-        currency=find_currency(lines, parts, total),
+        currency=find_currency(lines, amounts, total),
         text=text,
         evidence={name: printed[line] for name, line in found_in.items() if line is not None},
     )
 
 
 def read_lines(text: str) -> tuple[list[str], list[str]]:
-    """Return the lines that are not blank, as printed and as the rules read them.
+    """Return the lines that aren't blank, as printed and as the rules read them.
 
-    These see lower case without accents, currencies as codes in capitals, and TOTAL
-    for T O T A L.
+    Of T O T A L 5€ they see total 5EUR: only codes of currencies are capitals.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
     if not "".join(printed).isprintable():  # it could steer the terminal
@@ -184,35 +179,31 @@ def fold(text: str) -> str:
     return ACCENTS.sub("", unicodedata.normalize("NFKD", text.lower()))
 
 
-def split_line(text: str, number: int) -> list[Label | Amount]:
+def split_line(number: int, text: str) -> list[Amount]:
     """Return the amounts of a line, and the label that it ends with."""
     amounts: list[Amount] = []
     end = 0
     for match in AMOUNT.finditer(text):
-        currency = match["before"] or match["behind"] or ""
         kind = classify(text[end : match.start()])
         if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
             break
+        currency = match["before"] or match["behind"] or ""
         is_whole_total = currency and kind in ("due", "total")  # TOTAL 15 EUR
         if match["point"] or currency == "JPY" or is_whole_total:
-            value = read_value(match, currency)
-            amounts.append(Amount(number, value, currency, kind))
+            whole = match["whole"].translate(WITHOUT_SEPARATORS)
+            cents = match["cents"] or ("" if currency == "JPY" else "00")
+            sign = "-" if any(match.group("minus", "sign", "minus_behind")) else ""
+            amounts.append(Amount(number, kind, Decimal(f"{sign}{whole}.{cents}"), currency))
             end = match.end()
-    for one, next_one in pairwise(amounts):
-        if next_one.kind is None and next_one.value != one.value:  # a row of a table
-            amounts = [amount._replace(kind="") for amount in amounts]
     kind = classify(text[end:])
-    if kind and len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
-        return [amounts[0]._replace(kind=kind)]
-    return [*amounts] if kind is None else [*amounts, Label(number, kind)]
-
-
-def read_value(match: re.Match[str], currency: str) -> Decimal:
-    """Return the value of an amount."""
-    whole = match["whole"].translate(WITHOUT_SEPARATORS)
-    cents = match["cents"] or ("" if currency == "JPY" else "00")
-    sign = "-" if any(match.group("minus", "sign", "minus_behind")) else ""
-    return Decimal(f"{sign}{whole}.{cents}")
+    if len({amount.value for amount in amounts}) > 1 and amounts[-1].kind is None:
+        for amount in amounts:  # a row of a table
+            amount.kind = ""
+    if len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
+        amounts[0].kind = kind
+    elif kind is not None:
+        amounts.append(Amount(number, kind))
+    return amounts
 
 
 def classify(words: str) -> str | None:
@@ -229,97 +220,71 @@ def classify(words: str) -> str | None:
     return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
 
-def find_total(parts: list[Label | Amount]) -> Amount | None:
+def name_columns(parts: list[Amount]) -> list[Amount]:
+    """Return all amounts, those in a column named by the last labels above it."""
+    runs = [list(run) for _, run in groupby(parts, key=lambda part: part.kind is None)]
+    for above, run in pairwise([[], *runs]):
+        is_below_amount = len(above) == 1 and above[0].kind is None
+        if run[0].kind is None:
+            pair(above, run)
+        elif is_below_amount and run[0].kind == "total" and run[0].value.is_nan():
+            run[0].kind = "amount"  # weak: it may be the label of the amount above
+    return [part for part in parts if not part.value.is_nan()]
+
+
+def pair(above: list[Amount], column: list[Amount]) -> None:
+    """Name a column by the last labels above it, if they fit."""
+    labels = list(takewhile(lambda part: part.value.is_nan(), reversed(above)))
+    if len(labels) > len(column):
+        labels = list(takewhile(lambda label: label.kind, labels))
+    if len(labels) < len(column) and len({amount.value for amount in column}) == 1:
+        labels = labels[:1] * len(column)
+    if len(labels) >= len(column):
+        for label, amount in zip(labels, reversed(column), strict=False):
+            amount.line, amount.kind = label.line, label.kind
+
+
+def find_total(amounts: list[Amount]) -> Amount | None:
     """Return what is called the total, else what a payment proves, else an amount."""
-    amounts = list(label_amounts(parts))
     paid = find_paid(amounts)
     most_paid = max(paid, default=None)
+    currency = next((amount.currency for amount in amounts if amount.currency), "")
     by_kind = defaultdict(list)
-    largest = Decimal(0)
     for amount in amounts:
-        is_rounded_total = amount.kind == "rounding" and amount.value >= 1
-        if amount.value:
+        if amount.value and amount.currency in ("", currency):
+            is_rounded_total = amount.kind == "rounding" and amount.value >= 1
             by_kind["total" if is_rounded_total else amount.kind].append(amount)
-        # No deposit that is printed twice; only rounding makes a total smaller.
-        if amount.value == most_paid and amount.value > largest * 9 / 10:
-            by_kind["proven"] = [amount]
-        largest = max(largest, amount.value)
-    kinds = ("due", "total", "proven", "amount", "balance")
-    chosen = (choose(by_kind[kind], paid) for kind in kinds)
-    return next(filter(None, chosen), None)
-
-
-def label_amounts(parts: list[Label | Amount]) -> Iterator[Amount]:
-    """Yield all amounts, with the labels of their row, or of a column above."""
-    labels: list[Label] = []
-    column: list[Amount] = []
-    for part in [*parts, Label(-1, "")]:  # which ends the last column
-        if isinstance(part, Amount) and part.kind is None:
-            column.append(part)
-            continue
-        if column:
-            if isinstance(part, Label) and not labels and part.kind in ("due", "total"):
-                part = part._replace(kind="amount")  # weak: its amount may stand above
-            yield from pair(labels, column)
-            labels, column = [], []
-        if isinstance(part, Label):
-            labels.append(part)
-        else:
-            labels = []
-            yield part
-
-
-def pair(labels: list[Label], column: list[Amount]) -> list[Amount]:
-    """Return a column, named by the last labels above it; as it is if they don't fit."""
-    if labels and labels[-1].kind == "points":  # proposals for a tip
-        labels = labels[-1:] * len(column)
-    if len(labels) > len(column):
-        known = takewhile(lambda label: label.kind, reversed(labels))
-        labels = list(known)[::-1]
-    if len(labels) < len(column):
-        is_repeated = len({amount.value for amount in column}) == 1
-        labels = labels[-1:] * len(column) if is_repeated else []
-    pairs = zip(labels[-len(column) :], column, strict=False)
-    named = [amount._replace(line=label.line, kind=label.kind) for label, amount in pairs]
-    return named or column
+            if amount.value == most_paid:
+                by_kind["proven"].append(amount)
+    for kind in ("due", "total", "proven", "amount", "balance"):
+        found = by_kind[kind]
+        best = [amount for amount in found if amount.value in paid] or found
+        # Between two that differ by more than rounding nothing decides.
+        if best and max(amount.value for amount in best) - best[-1].value < 1:
+            return best[-1]
+    return None
 
 
 def find_paid(amounts: list[Amount]) -> set[Decimal]:
-    """Return what was paid: payments printed twice, cash less the change behind it."""
+    """Return what was paid: cash less the change behind it, a payment printed twice."""
     printed = Counter(amount.value for amount in amounts)
-    payments = [amount.value for amount in amounts if amount.kind == "payment"]
-    paid = {value for value in payments if printed[value] > 1}
+    half = max(printed, default=Decimal(0)) / 2  # not a voucher as large as an article
+    payments = {amount.value for amount in amounts if amount.kind == "payment"}
+    paid = {value for value in payments if value > half and printed[value] > 1}
     above: set[Decimal] = set()
-    largest = sum_above = Decimal(0)
-    for cash, change in pairwise(amount.value for amount in amounts):
-        value = cash - change
-        # It stands above as the total, and as the articles that make it up; no tax.
-        if value in above and largest / 2 < value <= sum_above / 2:
+    for cash, change in pairwise(amounts):
+        value = cash.value - abs(change.value)
+        is_article = {cash.kind, change.kind} & {"", "subtotal", "tax", "discount"}
+        if value in above and not is_article:
             paid.add(value)
-        above.add(cash)
-        largest = max(largest, cash)
-        sum_above += cash
+        above.add(cash.value)
     return paid
 
 
-def choose(amounts: list[Amount], paid: set[Decimal]) -> Amount | None:
-    """Return the last amount, or the last that was paid; None if one is larger by 1."""
-    currency = next((amount.currency for amount in amounts if amount.currency), "")
-    native = [amount for amount in amounts if amount.currency in ("", currency)]
-    best = [amount for amount in native if amount.value in paid] or native
-    largest = max((amount.value for amount in best), default=0)
-    if not best or largest - best[-1].value >= 1:  # more than rounding takes off
-        return None
-    return best[-1]
-
-
-def find_currency(
-    lines: list[str], parts: list[Label | Amount], total: Amount | None
-) -> str | None:
+def find_currency(lines: list[str], amounts: list[Amount], total: Amount | None) -> str | None:
     """Return the currency of the total's line, of most amounts, or of the whole text."""
     text = "\n".join(lines)
     said = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
-    amounts = [part for part in parts if isinstance(part, Amount)]
     said = said or [amount.currency for amount in amounts if amount.currency]
     marked = filter(ANY_CODE.search, lines)
     if not said and any(line.isupper() or classify(line) for line in marked):
@@ -795,12 +760,11 @@ CODE_OF = {fold(mark): code for code, marks in CURRENCIES.items() for mark in ma
 CURRENCY = re.compile(match_any(CODE_OF))
 ANY_CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
-LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb")  # not the KG behind an amount
+LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb|%")  # not the KG behind an amount
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")  # T O T A L
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
-# 1,234.50  1.234,50  1'234.50  1 234,50  45.-  1,080 of yen; a minus before the currency,
-# before the number, or behind it; misread 12. 80  12-80; but not 6.00%, nor 1,23,456.00
-# or l2.50, whose first digit nobody knows.
+# 1,234.50  1.234,50  1'234.50  1 234,50  45.-  -RM 5.00  RM -5.00  5.00-  and, misread,
+# 12. 80  12-80; but not 6.00%, nor 1,23,456.00 or l2.50, whose first digit nobody knows.
 AMOUNT = re.compile(
     r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
