@@ -140,14 +140,12 @@ def parse_receipt(
     only in 2026. A date after today is refused, with a day of grace for the shop's zone.
     """
     printed, lines = read_lines(text)
-    parts = [part for row in enumerate(lines) for part in split_line(*row)]
-    amounts = name_columns(parts)
+    amounts = name_columns(part for row in enumerate(lines) for part in split_line(*row))
     total = find_total(amounts)
     latest = (today or datetime.date.today()) + datetime.timedelta(days=1)
     dates, date_line = find_date(lines, latest)
     merchant, merchant_line = find_merchant(printed, lines)
-    total_line = total.line if total else None
-    found_in = {"merchant": merchant_line, "date": date_line, "total": total_line}
+    found = {"merchant": merchant_line, "date": date_line, "total": total.line if total else None}
     return Receipt(
         merchant=merchant,
         date=dates[-1 if day_first else 0] if dates else None,
@@ -155,7 +153,7 @@ def parse_receipt(
         total=total.value if total else None,
         currency=find_currency(lines, amounts, total),
         text=text,
-        evidence={name: printed[line] for name, line in found_in.items() if line is not None},
+        evidence={name: printed[line] for name, line in found.items() if line is not None},
     )
 
 
@@ -220,7 +218,7 @@ def classify(words: str) -> str | None:
     return next((kind for kind in KIND_WORDS if kind in kinds), "")
 
 
-def name_columns(parts: list[Amount]) -> list[Amount]:
+def name_columns(parts: Iterable[Amount]) -> list[Amount]:
     """Return all amounts, those in a column named by the last labels above it."""
     runs = [list(run) for _, run in groupby(parts, key=lambda part: part.kind is None)]
     for above, run in pairwise([[], *runs]):
@@ -229,7 +227,7 @@ def name_columns(parts: list[Amount]) -> list[Amount]:
             pair(above, run)
         elif is_below_amount and run[0].kind == "total" and run[0].value.is_nan():
             run[0].kind = "amount"  # weak: it may be the label of the amount above
-    return [part for part in parts if not part.value.is_nan()]
+    return [part for run in runs for part in run if not part.value.is_nan()]
 
 
 def pair(above: list[Amount], column: list[Amount]) -> None:
@@ -298,7 +296,7 @@ def find_currency(lines: list[str], amounts: list[Amount], total: Amount | None)
 
 def find_date(lines: list[str], latest: datetime.date) -> tuple[list[datetime.date], int | None]:
     """Return the readings of the first date with a time, or of the first; and its line."""
-    found = []
+    found: dict[bool, tuple[list[datetime.date], int | None]] = {}
     for number, (above, line) in enumerate(pairwise(["", *lines])):
         for match in DATE.finditer(line):
             label = line[: match.start()].lstrip() or above
@@ -306,11 +304,8 @@ def find_date(lines: list[str], latest: datetime.date) -> tuple[list[datetime.da
             is_sure = has_time or not VAGUE_DATE.match(match[0])
             dates = read_date(match, latest)
             if dates and is_sure and not DEADLINE.search(label):
-                found.append((not has_time, number, dates))
-    if not found:
-        return [], None
-    _, number, dates = min(found)
-    return dates, number
+                found.setdefault(has_time, (dates, number))
+    return found.get(True) or found.get(False) or ([], None)
 
 
 def read_date(match: re.Match[str], latest: datetime.date) -> list[datetime.date]:
