@@ -31,7 +31,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby, pairwise, takewhile
@@ -362,63 +362,45 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     One that is so is sent as it is, with the place in its EXIF; any other loses that.
     Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
-    data = read_file(path)
+    with open(path, "rb") if isinstance(path, (str, Path)) else nullcontext(path) as file:
+        if file is path:  # an open one may have been read before
+            file.seek(0)
+        data = file.read(MAX_FILE_BYTES)
     is_small = len(data) <= MAX_BYTES
-    if data.startswith(b"%PDF-"):
-        if is_small:
-            return data
-        raise InvalidPhoto("a PDF over 1 MB - send a picture of its first page")
+    if data.startswith(b"%PDF-") and is_small:
+        return data
     try:
         image = open_picture(data)
         photo = decode_small(image, data)  # which proves that it is whole
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except InvalidPhoto:
-        raise
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        raise InvalidPhoto(NO_PICTURE) from error
-    is_turned = orientation in range(2, 9)
+        is_heic = data[4:8] == b"ftyp" and b"hei" in data[8:40]  # ISO/IEC 23008-12
+        raise InvalidPhoto(HEIC_ADVICE if is_heic else NO_PHOTO) from error
     is_readable = image.format in ("JPEG", "PNG") and image.mode[0] not in DEEP_GREY
-    is_small = is_small and max(image.size) <= MAX_SIDE_PIXELS
-    if is_small and is_readable and not is_turned:
+    is_upright = orientation not in range(2, 9)
+    if is_small and is_readable and is_upright and max(image.size) <= MAX_SIDE_PIXELS:
         return data
-    if is_turned:
-        photo.info = {}  # a damaged EXIF can't be turned
-        photo.getexif()[ExifTags.Base.Orientation] = orientation
-        photo = ImageOps.exif_transpose(photo)
+    photo.info = {}  # a damaged EXIF can't be turned
+    photo.getexif()[ExifTags.Base.Orientation] = orientation
+    ImageOps.exif_transpose(photo, in_place=True)
     return encode_jpeg(photo, image.info.get("icc_profile") or b"")
 
 
-def read_file(path: str | Path | BinaryIO) -> bytes:
-    """Return the bytes of a file, of an open one from its start."""
-    if isinstance(path, (str, Path)):
-        with open(path, "rb") as file:
-            return file.read(MAX_MEMORY_BYTES)
-    path.seek(0)
-    return path.read(MAX_MEMORY_BYTES)
-
-
 def open_picture(data: bytes) -> Image.Image:
-    """Open a picture without decoding it; what we can't read is named."""
-    file = io.BytesIO(data)
+    """Open a picture without decoding it; raises some error for what we can't take."""
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
-        image: Image.Image = JpegImagePlugin.JpegImageFile(file)
-    elif HEIC.match(data):
-        try:
-            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-        except ImportError:
-            raise InvalidPhoto(HEIC_ADVICE) from None
-        pillow_heif.register_heif_opener()
-        image = Image.open(file, formats=["HEIF"])
+        image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     else:
-        image = Image.open(file, formats=OTHER_FORMATS)
-    tags = getattr(image, "tag_v2", {})  # of a TIFF
-    if TAG_DNG in tags or tags.get(TAG_SUBFILE, 0) & 1 or data[8:10] == b"CR":
-        raise InvalidPhoto(NO_PICTURE)  # a camera's raw file, which shows a thumbnail
-    kind = "progressive" if "progressive" in image.info else image.format or ""
-    is_copied = image.mode not in ("1", "L", "P", "RGB")
-    cost = COSTS.get(kind, 9) + 5 * is_copied
-    if image.width * image.height * cost + len(data) > MAX_MEMORY_BYTES:
-        raise InvalidPhoto("takes over 400 MB - save it smaller")
+        with suppress(ImportError):  # without it no HEIC is opened
+            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+
+            pillow_heif.register_heif_opener()
+        image = Image.open(io.BytesIO(data))
+    kind = "progressive" if "progressive" in image.info else image.format
+    tags = getattr(image, "tag_v2", {})  # of a TIFF: DNGVersion, NewSubfileType
+    is_raw = 50706 in tags or tags.get(254, 0) & 1 or data[8:10] == b"CR"
+    if is_raw or image.width * image.height > MAX_MEGAPIXELS.get(kind or "", 0) * 1e6:
+        raise ValueError(kind)
     return image
 
 
@@ -436,57 +418,52 @@ def decode_small(image: Image.Image, data: bytes) -> Image.Image:
         # Brightness and colour apart, as a JPEG has them: RGB takes four bytes a pixel.
         image.draft("L", size)
         colour = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-        colour.draft("YCbCr", (size[0] // 4, size[1] // 4))
-        bands = [image, *colour.split()[1:]]
+        colour.draft(None, (size[0] // 4, size[1] // 4))
+        bands = [image, *colour.convert("YCbCr").split()[1:]]
         resized = [band.resize(size, Image.Resampling.BILINEAR) for band in bands]
         return Image.merge("YCbCr", resized)
     image.draft(None, size)
-    return make_rgb(image).resize(size, Image.Resampling.BILINEAR)
+    if image.mode in SMOOTH:
+        image = image.convert(SMOOTH[image.mode])
+    return make_rgb(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
     """Return a picture as RGB, on white where transparent, deep grey in 8 bits."""
     if image.mode[0] in DEEP_GREY:
         grey = image.convert("F")
-        low, high = cast("tuple[float, float]", grey.getextrema())
-        scale = 255 / ((high - low) or 1)
-        image = grey.point(lambda value: value * scale - low * scale).convert("L")
-    if image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        paper = Image.new("RGB", image.size, "white")
-        paper.paste(image, mask=image)
-        return paper
-    return image if image.mode == "RGB" else image.convert("RGB")
+        white = cast("float", grey.getextrema()[1]) or 1
+        image = grey.point(lambda value: value * (255 / white)).convert("L")
+    image = image.convert("RGBA")
+    paper = Image.new("RGB", image.size, "white")
+    paper.paste(image, mask=image)
+    return paper
 
 
 def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
     """Return a picture as JPEG in the best of a few qualities that fit."""
-    if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:
-        profile = b""  # of a picture that was grey or CMYK, or too large
-    while True:
-        for quality in JPEG_QUALITIES:
-            jpeg = io.BytesIO()
-            photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
-            if jpeg.tell() <= MAX_BYTES:
-                return jpeg.getvalue()
-        photo = photo.resize([side * 4 // 5 for side in photo.size])  # too grainy
+    profile = profile if profile[16:20] == b"RGB " else b""  # not that of grey or CMYK
+    for quality in range(88, 3, -6):  # from 60 down letters blur, which grain does, too
+        jpeg = io.BytesIO()
+        photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
+        if jpeg.tell() <= MAX_BYTES:
+            break
+    return jpeg.getvalue()
 
 
 MAX_SIDE_PIXELS = 10_000  # the API's limit
 SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small print
-JPEG_QUALITIES = (88, 82, 76, 70, 64)  # as Pillow counts them; below, letters blur
-MAX_MEMORY_BYTES = 380_000_000
-# Bytes of memory that a pixel takes, as measured; 9 in other kinds.
-COSTS = {"JPEG": 1.4, "progressive": 7.5, "WEBP": 17, "AVIF": 11, "HEIF": 13}
-NO_PICTURE = "no picture, or damaged, huge or a camera's raw file - save it as JPEG"
+MAX_FILE_BYTES = 100_000_000  # a video, given by mistake, is not read whole
+# What 400 MB of memory hold, as measured. What Pillow reads besides can't be sent.
+MAX_MEGAPIXELS = {"JPEG": 260, "progressive": 50, "PNG": 35, "TIFF": 35, "BMP": 35}
+MAX_MEGAPIXELS |= {"GIF": 30, "AVIF": 27, "HEIF": 27, "WEBP": 17}
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
-OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-HEIC = re.compile(b"....ftyp.{0,28}(?:hei[cmsx]|hevc)", re.DOTALL)  # ISO/IEC 23008-12
+SMOOTH = {"1": "L", "P": "RGBA", "I;16": "F", "I;16B": "F"}  # for those that resize badly
+NO_PHOTO = "no whole picture, a huge or a camera's raw one, or a PDF over 1 MB - save it as JPEG"
 HEIC_ADVICE = (
     "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
     "take JPEG: Settings, Camera, Formats, Most Compatible"
 )
-TAG_SUBFILE, TAG_DNG = 254, 50706  # of a TIFF
 
 
 # --- the request and the reply ---

@@ -223,7 +223,8 @@ def save_deep(path: Path, mode: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "name"), [("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("F", "a.tif")]
+    ("mode", "name"),
+    [("I;16", "a.png"), ("I;16", "a.tif"), ("I;16B", "a.tif"), ("I", "a.tif"), ("F", "a.tif")],
 )
 def test_scales_grey_of_many_bits_to_eight(tmp_path: Path, mode: str, name: str) -> None:
     path = save_deep(tmp_path / name, mode)
@@ -235,6 +236,15 @@ def test_scales_grey_of_many_bits_to_eight(tmp_path: Path, mode: str, name: str)
     assert error < 12, f"off by {error:.0f} of 255: a white or a black page has nothing to read"
 
 
+def test_shrinks_a_large_grey_scan_whatever_the_order_of_its_bytes(tmp_path: Path) -> None:
+    """Pillow resizes 16 bits of a TIFF from a Mac as if they were those of a PC."""
+    ramp = Image.linear_gradient("L").resize((3000, 2000)).convert("I").point(lambda v: v * 200)
+    ramp.convert("I;16B").save(tmp_path / "scan.tif")
+    with open_sent(tmp_path / "scan.tif") as sent:
+        middle = sent.resize((1, 3), Image.Resampling.BOX).convert("L").getpixel((0, 1))
+    assert middle == pytest.approx(128, abs=5)
+
+
 def test_a_multi_picture_jpeg_of_a_phone_is_a_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "gain_map.jpg"
     with Image.open(PHOTO) as photo:
@@ -243,12 +253,21 @@ def test_a_multi_picture_jpeg_of_a_phone_is_a_jpeg(tmp_path: Path) -> None:
     assert prepare_photo(path) == path.read_bytes()
 
 
+def test_reads_a_jpeg_that_holds_rgb(tmp_path: Path) -> None:
+    """Nearly all hold brightness and colour apart; Adobe's programs can write RGB, too."""
+    Image.new("RGB", (3000, 2000), "red").save(tmp_path / "rgb.jpg", keep_rgb=True)
+    with open(tmp_path / "rgb.jpg", "ab") as file:
+        file.write(bytes(1024 * 1024))  # or it would be sent as it is
+    with open_sent(tmp_path / "rgb.jpg") as photo:
+        assert photo.resize((1, 1)).getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=3)
+
+
 def test_passes_the_colour_profile_on_where_it_fits(tmp_path: Path) -> None:
     wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     grey = wide[:16] + b"GRAY" + wide[20:]
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    for profile, wanted in ((wide, wide), (grey, None), (wide + bytes(2_000_000), None)):
+    for profile, wanted in ((wide, wide), (grey, None)):
         path = save_noise(tmp_path / "side.jpg", (300, 200), exif=exif, icc_profile=profile)
         with open_sent(path) as photo:
             assert photo.info.get("icc_profile") == wanted
@@ -384,7 +403,7 @@ LARGEST: dict[
 ] = {  # a file close to the most that is let in, of each kind that takes more than others
     "baseline.jpg": partial(save_tall_jpeg, blocks=124),
     "progressive.jpg": save_flat("RGB", 49, progressive=True, subsampling=0),
-    "deep.tif": save_flat("F", 26, compression="tiff_lzw"),
+    "clear.png": save_flat("RGBA", 34.9, compress_level=1),
     "clear.webp": save_flat("RGBA", 17, method=0, quality=1),
 }
 UNDER_A_LIMIT = """
