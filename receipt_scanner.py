@@ -498,17 +498,17 @@ def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tupl
 def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
     """Return the API's reply, or raise OcrError with its status and words."""
     text = response.content.decode(errors="replace")
-    reply: object = "" if text.lstrip().startswith("<") else text
+    reply: Any = "" if text.lstrip().startswith("<") else text
     with suppress(ValueError):
         reply = json.loads(response.content)
     status = response.status_code
     if status == 200 and find_pages(reply):
         return cast("dict[str, Any]", reply)
-    words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
     if status != 200:
-        reason = find_words(response.reason) or http.client.responses.get(status, "")
-        words = f"{status} {reason}: {words}".rstrip(": ")
-    raise OcrError(words or NO_WORDS)
+        reason = response.reason or http.client.responses.get(status, "")
+        reply = [f"{status} {reason}:", reply]
+    words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
+    raise OcrError(words.rstrip(": ") or NO_WORDS)
 
 
 def find_pages(reply: object) -> list[dict[str, Any]]:
@@ -553,10 +553,8 @@ def annotate(photo: bytes, reply: dict[str, Any], receipt: Receipt) -> Image.Ima
     """Return the photo that was sent, with marks where the values were found."""
     page = find_pages(reply)[0]
     boxes = find_boxes(page)
-    if not any(boxes.values()):
-        raise OcrError("no coordinates in this reply")
-    if photo.startswith(b"%PDF-"):
-        raise InvalidPhoto("a PDF can't be marked - send a picture of its page")
+    if photo.startswith(b"%PDF-") or not any(boxes.values()):
+        raise OcrError("nothing to mark: a PDF, or no coordinates in the reply")
     turn = float(page.get("TextOrientation") or 0)  # degrees, turned back
     image = make_rgb(Image.open(io.BytesIO(photo))).rotate(turn, expand=True)
     draw = ImageDraw.Draw(image)
@@ -854,8 +852,7 @@ def scan_images(args: argparse.Namespace, url: str) -> int:
             if args.annotate:
                 save_whole(annotate(prepare_photo(image), reply, receipt), args.annotate)
         except (OcrError, OSError, ValueError) as error:  # requests' errors are OSErrors
-            is_named = getattr(error, "filename", None)
-            name = "" if is_named else f"{Path(source).name}: "
+            name = "" if getattr(error, "filename", None) else f"{Path(source).name}: "
             print(f"error: {name}{explain(error, args.url)}", file=sys.stderr)
             exit_code = 1
         if receipt and not args.json:
@@ -878,11 +875,9 @@ def main() -> None:
     parser.add_argument("--from-json", metavar="REPLY", help="a saved reply: no key, no network")
     parser.add_argument("--url", help=f"where to (default: {OCR_URL})")
     args = parser.parse_args()
-    if args.annotate and len(args.images) > 1:
-        parser.error("--annotate marks one image")
-    wanted = 1 if args.annotate else 0
-    if args.from_json and len(args.images) != wanted:
-        parser.error("--from-json goes with no image, or with the one to --annotate")
+    images = len(args.images)
+    if (args.annotate and images > 1) or (args.from_json and images != bool(args.annotate)):
+        parser.error("--annotate marks one image, --from-json goes with no other")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     if isinstance(sys.stdout, io.TextIOWrapper):  # or a letter that it lacks ends the run
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
