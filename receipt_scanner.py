@@ -31,7 +31,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby, pairwise, takewhile
@@ -362,10 +362,7 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     One that is so is sent as it is, with the place in its EXIF; any other loses that.
     Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
-    with open(path, "rb") if isinstance(path, (str, Path)) else nullcontext(path) as file:
-        if file is path:  # an open one may have been read before
-            file.seek(0)
-        data = file.read(MAX_FILE_BYTES)
+    data = read_file(path)
     is_small = len(data) <= MAX_BYTES
     if data.startswith(b"%PDF-") and is_small:
         return data
@@ -373,9 +370,10 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
         image = open_picture(data)
         photo = decode_small(image, data)  # which proves that it is whole
         orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except InvalidPhoto:
+        raise
     except Exception as error:  # on damaged data Pillow raises nearly anything
-        is_heic = data[4:8] == b"ftyp" and b"hei" in data[8:40]  # ISO/IEC 23008-12
-        raise InvalidPhoto(HEIC_ADVICE if is_heic else NO_PHOTO) from error
+        raise InvalidPhoto(NO_PHOTO) from error
     is_readable = image.format in ("JPEG", "PNG") and image.mode[0] not in DEEP_GREY
     is_upright = orientation not in range(2, 9)
     if is_small and is_readable and is_upright and max(image.size) <= MAX_SIDE_PIXELS:
@@ -386,21 +384,34 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     return encode_jpeg(photo, image.info.get("icc_profile") or b"")
 
 
+def read_file(path: str | Path | BinaryIO) -> bytes:
+    """Return the bytes of a file, of an open one from its start."""
+    if isinstance(path, (str, Path)):
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    path.seek(0)
+    return path.read(MAX_FILE_BYTES)
+
+
 def open_picture(data: bytes) -> Image.Image:
-    """Open a picture without decoding it; raises some error for what we can't take."""
+    """Open a picture without decoding it; InvalidPhoto names what we can't take."""
+    if data[4:8] == b"ftyp" and b"hei" in data[8:40]:  # HEIC, ISO/IEC 23008-12
+        try:
+            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            raise InvalidPhoto(HEIC_ADVICE) from None
+        pillow_heif.register_heif_opener()
     if data.startswith(b"\xff\xd8"):  # not by Image.open: it refuses 179 megapixels
         image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     else:
-        with suppress(ImportError):  # without it no HEIC is opened
-            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-
-            pillow_heif.register_heif_opener()
         image = Image.open(io.BytesIO(data))
-    kind = "progressive" if "progressive" in image.info else image.format
+    kind = "progressive" if "progressive" in image.info else str(image.format)
     tags = getattr(image, "tag_v2", {})  # of a TIFF: DNGVersion, NewSubfileType
     is_raw = 50706 in tags or tags.get(254, 0) & 1 or data[8:10] == b"CR"
-    if is_raw or image.width * image.height > MAX_MEGAPIXELS.get(kind or "", 0) * 1e6:
-        raise ValueError(kind)
+    if is_raw or kind not in MAX_MEGAPIXELS:
+        raise InvalidPhoto(NO_PHOTO)
+    if image.width * image.height > MAX_MEGAPIXELS[kind] * 1e6:
+        raise InvalidPhoto(f"over {MAX_MEGAPIXELS[kind]} megapixels - save it smaller, as JPEG")
     return image
 
 
@@ -432,8 +443,9 @@ def make_rgb(image: Image.Image) -> Image.Image:
     """Return a picture as RGB, on white where transparent, deep grey in 8 bits."""
     if image.mode[0] in DEEP_GREY:
         grey = image.convert("F")
-        white = cast("float", grey.getextrema()[1]) or 1
-        image = grey.point(lambda value: value * (255 / white)).convert("L")
+        low, high = cast("tuple[float, float]", grey.getextrema())
+        scale = 255 / ((high - low) or 1)
+        image = grey.point(lambda value: value * scale - low * scale).convert("L")
     image = image.convert("RGBA")
     paper = Image.new("RGB", image.size, "white")
     paper.paste(image, mask=image)
@@ -455,8 +467,10 @@ MAX_SIDE_PIXELS = 10_000  # the API's limit
 SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small print
 MAX_FILE_BYTES = 100_000_000  # a video, given by mistake, is not read whole
 # What 400 MB of memory hold, as measured. What Pillow reads besides can't be sent.
-MAX_MEGAPIXELS = {"JPEG": 260, "progressive": 50, "PNG": 35, "TIFF": 35, "BMP": 35}
-MAX_MEGAPIXELS |= {"GIF": 30, "AVIF": 27, "HEIF": 27, "WEBP": 17}
+MAX_MEGAPIXELS = {
+    "JPEG": 260, "progressive": 50, "PNG": 35, "TIFF": 35, "BMP": 35, "GIF": 30,
+    "AVIF": 27, "HEIF": 27, "WEBP": 17,
+}  # fmt: skip
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
 SMOOTH = {"1": "L", "P": "RGBA", "I;16": "F", "I;16B": "F"}  # for those that resize badly
 NO_PHOTO = "no whole picture, a huge or a camera's raw one, or a PDF over 1 MB - save it as JPEG"
@@ -875,9 +889,11 @@ def main() -> None:
     parser.add_argument("--from-json", metavar="REPLY", help="a saved reply: no key, no network")
     parser.add_argument("--url", help=f"where to (default: {OCR_URL})")
     args = parser.parse_args()
-    images = len(args.images)
-    if (args.annotate and images > 1) or (args.from_json and images != bool(args.annotate)):
-        parser.error("--annotate marks one image, --from-json goes with no other")
+    if args.annotate and len(args.images) > 1:
+        parser.error("--annotate marks one image")
+    wanted = 1 if args.annotate else 0
+    if args.from_json and len(args.images) != wanted:
+        parser.error("--from-json goes with no image, or with the one to --annotate")
     url = args.url or os.environ.get("OCR_SPACE_URL") or OCR_URL
     if isinstance(sys.stdout, io.TextIOWrapper):  # or a letter that it lacks ends the run
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
