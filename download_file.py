@@ -85,6 +85,7 @@ def download_file(
         check_type(response, expected_prefix)
         keep_gzip(response, target)
         chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
+        chunks = itertools.chain([next(chunks)], chunks)  # the first bytes are checked here
         if resume:
             return save_resumably(chunks, response, url, target)
         part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
@@ -109,13 +110,11 @@ def save_resumably(
     """
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
     etag = find_etag(response)
-    is_rest = response.status_code == 206
-    first = next(chunks)  # raises for a web page, before open() empties the part
     try:
-        with open(part, "ab" if is_rest else "wb") as file:
-            if not is_rest:  # a checksum: the address may hold a password
-                etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
-            file.write(first)
+        if response.status_code == 200:  # all of it
+            part.write_bytes(b"")  # a checksum: the address may hold a password
+            etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
+        with open(part, "ab") as file:
             for chunk in chunks:
                 file.write(chunk)
         part.replace(target)
