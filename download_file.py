@@ -308,24 +308,18 @@ ADVICE = {  # for the first that is found in an error's name and text
 }
 
 
-class ProgressLine:
-    """Progress on stderr: redrawn on a terminal, elsewhere a line for every 10 %."""
-
-    tenths = 0  # that were shown
-
-    def show(self, received: int, total: int | None) -> None:
-        if sys.stderr is None:  # under pythonw, or with 2>&-
-            return
-        percent, line = 0, f"{received:,} bytes"
-        if total:
-            percent = 100 * received // total
-            line = f"{percent:3d} %  {received:,} of {total:,} bytes"
-        if sys.stderr.isatty():
-            end = "\n" if received == total else "\r"
-            print(line, end=end, file=sys.stderr, flush=True)
-        elif self.tenths < percent // 10 < 10:
-            print(line, file=sys.stderr)
-            self.tenths = percent // 10
+def print_progress(received: int, total: int | None) -> None:
+    """Print to stderr: in place on a terminal, else a line for every 10 %."""
+    if sys.stderr is None:  # under pythonw, or with 2>&-
+        return
+    line = f"{received:,} bytes"
+    if total:
+        line = f"{100 * received // total:3d} %  {received:,} of {total:,} bytes"
+    if sys.stderr.isatty():
+        end = "\n" if received == total else "\r"
+        print(line, end=end, file=sys.stderr, flush=True)
+    elif total and total > received and 10 * received % total < 10 * CHUNK_BYTES:
+        print(line, file=sys.stderr)
 
 
 def explain(error: Exception, url: str | None) -> str:
@@ -362,7 +356,7 @@ def main() -> None:
     path = Path(args.output or choose_name(args.url or "image.jpeg"))
     options = {"max_bytes": args.max_bytes, "resume": args.resume}
     try:
-        download_file(url, path, args.expect, on_progress=ProgressLine().show, **options)
+        download_file(url, path, args.expect, on_progress=print_progress, **options)
         print(f"saved {path}: {path.stat().st_size:,} bytes")
     except KeyboardInterrupt:
         if args.resume and Path(f"{path}.part.etag").exists():

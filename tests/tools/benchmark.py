@@ -225,7 +225,7 @@ def upload_ours(url: str, path: str, chunk_size: int, multipart: bool = False) -
 
 
 def download_ours(url: str, path: str, chunk_size: int = download_file.CHUNK_BYTES) -> None:
-    show = download_file.ProgressLine().show
+    show = download_file.print_progress
     download_file.download_file(url, path, chunk_size=chunk_size, on_progress=show)
 
 
