@@ -147,15 +147,13 @@ def request_file(
         timeout=timeout,
         stream=True,
     )
-    if not rest or response.status_code not in (206, 416):
-        return response
     # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
-    start, total = find_span(response)
+    start, _ = find_span(response)
     named = {"Range": f"bytes={start}-", "If-Range": find_etag(response)}
-    if rest == named and start < (total or 0):
-        return response
-    response.close()
-    return request_file(url, headers, timeout, {})  # from the start
+    if rest and rest != named and response.status_code in (206, 416):
+        response.close()
+        return request_file(url, headers, timeout, {})  # from the start
+    return response
 
 
 def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -241,8 +239,9 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server tells."""
     if response.status_code == 206:
         span = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", span)
-        return (int(found[1]), int(found[2])) if found else (0, None)
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)
+        start, total = map(int, found.groups()) if found else (0, 0)
+        return (start, total) if start < total else (0, None)
     size = response.headers.get("Content-Length", "")
     is_packed = "Content-Encoding" in response.headers  # then it is the packed body's size
     return 0, None if is_packed or not size.isdecimal() else int(size)
