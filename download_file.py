@@ -85,7 +85,7 @@ def download_file(
         check_type(response, expected_prefix)
         keep_gzip(response, target)
         chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
-        chunks = itertools.chain([next(chunks)], chunks)  # the first bytes are checked here
+        chunks = check_bytes(chunks, response)
         if resume:
             return save_resumably(chunks, response, url, target)
         part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
@@ -208,17 +208,12 @@ def keep_gzip(response: requests.Response, target: Path) -> None:
 def read_chunks(
     response: requests.Response, chunk_size: int, max_bytes: int | None, on_progress: Progress
 ) -> Iterator[bytes]:
-    """Yield the body, but nothing before its first bytes are checked."""
+    """Yield the body; raise for too much of it, or too little."""
     received, total = find_span(response)
     if max_bytes is not None and (total or 0) > max_bytes:
         raise DownloadTooLarge(f"over max_bytes = {max_bytes:,}: {total:,} bytes")
-    chunks, head = response.iter_content(chunk_size), b""
     try:
-        while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
-            head += chunk
-        if not received:  # a rest begins elsewhere
-            check_bytes(head, response.headers["Content-Type"].strip().lower())
-        for chunk in itertools.chain([head], chunks):
+        for chunk in response.iter_content(chunk_size):
             received += len(chunk)
             if max_bytes is not None and received > max_bytes:
                 raise DownloadTooLarge(f"over max_bytes = {max_bytes:,}, and it goes on")
@@ -228,11 +223,24 @@ def read_chunks(
     except requests.RequestException as error:  # cut off, damaged, or stalled
         hint = "with resume" if find_etag(response) else "the server can't resume"
         raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
-    is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-    if total is None and not received and not is_chunked:  # the headers were cut off
-        raise IncompleteDownload("nothing came - try again")
-    if total is not None and received != total:
-        raise IncompleteDownload(f"only {received:,} of {total:,} bytes came - try again")
+    if total is None and (received or response.raw.chunked):  # else the headers were cut off
+        total = received
+    if received != total:
+        raise IncompleteDownload(f"only {received:,} bytes came - try again")
+
+
+def check_bytes(chunks: Iterator[bytes], response: requests.Response) -> Iterator[bytes]:
+    """Return the chunks; raise ContentTypeMismatch for a hidden page, or plainly no image."""
+    head = b""
+    while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
+        head += chunk
+    start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+    kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
+    media_type = response.headers["Content-Type"].strip().lower()
+    is_refused = media_type.startswith("image/") or (kind == PAGE and "html" not in media_type)
+    if kind and is_refused and response.status_code == 200:  # a rest begins elsewhere
+        raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
+    return itertools.chain([head], chunks)
 
 
 def find_span(response: requests.Response) -> tuple[int, int | None]:
@@ -245,15 +253,6 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
     size = response.headers.get("Content-Length", "")
     is_packed = "Content-Encoding" in response.headers  # then it is the packed body's size
     return 0, None if is_packed or not size.isdecimal() else int(size)
-
-
-def check_bytes(head: bytes, media_type: str) -> None:
-    """Raise ContentTypeMismatch for a hidden HTML page, or an image that is plainly none."""
-    start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
-    kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
-    is_hidden_page = kind == PAGE and "html" not in media_type
-    if is_hidden_page or (kind and media_type.startswith("image/")):
-        raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
 
 
 def find_etag(response: requests.Response) -> str:
