@@ -85,7 +85,8 @@ def download_file(
         check_type(response, expected_prefix)
         keep_gzip(response, target)
         chunks = read_chunks(response, chunk_size, max_bytes, on_progress)
-        chunks = check_bytes(chunks, response)
+        if response.status_code == 200:  # a rest begins elsewhere
+            chunks = check_bytes(chunks, response)
         if resume:
             return save_resumably(chunks, response, url, target)
         part = target.with_name(f".{uuid.uuid4().hex}.part")  # on the same disk
@@ -237,8 +238,8 @@ def check_bytes(chunks: Iterator[bytes], response: requests.Response) -> Iterato
     start = head[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
     kind = next((KINDS[sign] for sign in KINDS if re.match(sign, start)), "")
     media_type = response.headers["Content-Type"].strip().lower()
-    is_refused = media_type.startswith("image/") or (kind == PAGE and "html" not in media_type)
-    if kind and is_refused and response.status_code == 200:  # a rest begins elsewhere
+    is_hidden_page = kind == PAGE and "html" not in media_type
+    if is_hidden_page or (kind and media_type.startswith("image/")):
         raise ContentTypeMismatch(f"it is {kind}, not {media_type!r} - {LOOK}")
     return itertools.chain([head], chunks)
 
