@@ -248,7 +248,7 @@ def find_span(response: requests.Response) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server tells."""
     if response.status_code == 206:
         span = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)
+        found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", span)
         start, total = map(int, found.groups()) if found else (0, 0)
         return (start, total) if start < total else (0, None)
     size = response.headers.get("Content-Length", "")
@@ -317,8 +317,10 @@ def print_progress(received: int, total: int | None) -> None:
     if sys.stderr.isatty():
         end = "\n" if received == total else "\r"
         print(line, end=end, file=sys.stderr, flush=True)
-    elif total and total > received and 10 * received % total < 10 * CHUNK_BYTES:
-        print(line, file=sys.stderr)
+    elif total:
+        tenth, before = 10 * received // total, 10 * (received - CHUNK_BYTES) // total
+        if before < tenth < 10:
+            print(line, file=sys.stderr)
 
 
 def explain(error: Exception, url: str | None) -> str:
