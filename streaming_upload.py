@@ -107,11 +107,10 @@ class MultipartFileReader(ProgressFileReader):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(path, chunk_size, on_progress)
-        media_type = media_type or "application/octet-stream"
-        if re.search(r"[\r\n]", media_type):  # it would forge a header
+        if re.search(r"[\r\n]", media_type or ""):  # it would forge a header
             raise ValueError("a media type has no line breaks")
         # requests builds the form around a word, and the file goes in place of it.
-        files = {field: (self.path.name, b"FILE", media_type)}
+        files = {field: (self.path.name, b"FILE", media_type or self.content_type)}
         request = requests.Request("POST", UPLOAD_URL, files=files, data=metadata).prepare()
         assert isinstance(request.body, bytes)
         self.content_type = str(request.headers["Content-Type"])
