@@ -62,7 +62,6 @@ class ProgressFileReader:
         with open(path, "rb") as file:  # what can't be opened fails here, before any HTTP
             self.total_bytes = os.fstat(file.fileno()).st_size
         self.bytes_left = 0  # set when the sending begins
-        self.percent = 0  # at the last chunk
 
     def __len__(self) -> int:
         return self.total_bytes
@@ -80,14 +79,14 @@ class ProgressFileReader:
 
     def print_progress(self, bytes_sent: int, total_bytes: int) -> None:
         """Print to stderr: in place on a terminal, else a line for every 10 %."""
-        last = self.percent
-        self.percent = 100 * bytes_sent // total_bytes
-        if self.percent == last or sys.stderr is None:  # None: pythonw, or 2>&-
+        percent = 100 * bytes_sent // total_bytes
+        last = 100 * (bytes_sent - self.chunk_size) // total_bytes  # a chunk before
+        if percent == last or sys.stderr is None:  # None: pythonw, or 2>&-
             return
         on_terminal = sys.stderr.isatty()
-        if on_terminal or self.percent // 10 != last // 10:
-            line = f"{self.percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
-            end = "\r" if on_terminal and self.percent < 100 else "\n"
+        if on_terminal or percent // 10 != last // 10:
+            line = f"{percent:3d} %  {bytes_sent:,} of {total_bytes:,} bytes"
+            end = "\r" if on_terminal and percent < 100 else "\n"
             print(line, end=end, file=sys.stderr, flush=True)
         if bytes_sent == total_bytes:
             print("waiting for the answer", file=sys.stderr)
