@@ -435,6 +435,15 @@ def test_two_uploads_at_once_share_no_progress(
             assert line(percent, size) in shown
 
 
+def test_progress_begins_anew_when_the_file_is_sent_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = ProgressFileReader(make_file(tmp_path, 1_000_000), 1000)
+    shown = [(list(reader), capsys.readouterr().err)[1] for _ in range(2)]
+    assert shown[0].count("%") == 10
+    assert shown[1] == shown[0]
+
+
 def test_the_upload_goes_on_where_nobody_can_see_the_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
