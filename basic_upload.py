@@ -27,7 +27,7 @@ from typing import Any
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 
@@ -49,7 +49,7 @@ def upload_file(
     may replace it; to another host it drops Authorization, but not X-Api-Key.
 
     Raises OSError for the file, ValueError for what can't be sent, requests.HTTPError
-    for an answer that is no 2xx, else requests.RequestException.
+    for an answer that is no 2xx, else requests.RequestException (an OSError, too).
     """
     path = Path(path)
     media_type = media_type or find_media_type(path)
@@ -62,7 +62,7 @@ def upload_file(
             files={field: (path.name, handle, media_type)},
             data=metadata,
             headers={**(headers or {}), **NO_CONTENT_TYPE},
-            auth=send_in_blocks,  # no login: a function may change the request
+            auth=send_in_blocks,  # no login: requests lets a function change the request
             timeout=allow_for_slow_line(timeout, size),
             stream=True,  # read no more of the answer than we need
         )
@@ -88,14 +88,14 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return (connect, read), read longer by what the system may still have to send."""
+    """Return (connect, read); read grows by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
-    # After a redirect requests goes on without the file, but after 307 and 308.
+    # After any redirect but 307 and 308 requests goes on without the file.
     lost = [step for step in response.history if step.status_code not in (307, 308)]
     answer = lost[0] if lost else response
     if not 200 <= answer.status_code < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -110,7 +110,7 @@ def describe_answer(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
     for name, value in response.request.headers.items():
         for word in str(value).split():  # which may be a token
-            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
     is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
     message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
@@ -119,7 +119,7 @@ def describe_answer(response: requests.Response) -> str:
     return "".join(filter(str.isprintable, words))  # no escape codes
 
 
-NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # of a caller: requests sets its own
 # Our own table: what `mimetypes` knows differs from one system to the next.
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -143,21 +143,21 @@ SIGNATURES = {  # the first bytes of some formats
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 ADVICE = {  # for the first that is found in an error's name and text
-    "HTTPError 1": "that was a hint and no answer, the file may have arrived",
+    "HTTPError 1": "a hint came before the answer; the file may have arrived",
     "HTTPError 3": "the file may have arrived; if not, check the address",
     "HTTPError 40[13]": "check the key",
     "HTTPError 413": "send a smaller file",
-    "HTTPError (429|5)": "try again later",
+    "HTTPError (429|[5-9])": "try again later",
     "HTTPError 4": "check the address, and what you send",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
-    "timed out": "no answer in time - try again later",
+    "timed out": "no answer in time - the file may have arrived",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
 }
 
 
@@ -217,7 +217,7 @@ def read_as_text(data: bytes, encoding: str) -> str:
 
 def show_reply(response: requests.Response, data: bytes) -> list[str]:
     """Return what was sent and what httpbin received: it echoes binary in base64."""
-    import base64
+    import base64  # here, for the piece above doesn't need it
 
     path = response.request.path_url.partition("?")[0]
     media_type = response.request.headers["Content-Type"]

@@ -37,10 +37,20 @@ import urllib3
 
 UPLOAD_URL = "https://httpbin.org/post"
 MAX_BYTES = 50 * 1024 * 1024
-TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
-SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at random, on top of a pause
+SPREAD_SECONDS = (
+    2,
+    4,
+    8,
+    16,
+    16,
+    16,
+    16,
+    16,
+    16,
+)  # at most so much, at random, on top of each pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
 _local = threading.local()  # each thread keeps its own Session
 
@@ -141,7 +151,7 @@ def upload_single_file(
             sleep,
             files={"file": (path.name, data, "application/octet-stream")},
             headers={**(headers or {}), **NO_CONTENT_TYPE},
-            auth=send_in_blocks,  # no login: a function may change the request
+            auth=send_in_blocks,  # no login: requests lets a function change the request
             timeout=allow_for_slow_line(timeout, size),
             stream=True,  # hold no answer in memory
         )
@@ -157,7 +167,7 @@ def upload_single_file(
 def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -> requests.Response:
     """POST; when the server says «not now», wait as it asks and a bit, and repeat.
 
-    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) say that it took nothing; after a
+    429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4) mean that it took nothing; after a
     timeout nobody knows. The bit is random: else all that wait come back together.
 
     Servers close a connection that was kept, perhaps when our request has just set out:
@@ -171,11 +181,12 @@ def post_patiently(url: str, sleep: Callable[[float], object], **request: Any) -
         session = kept or requests.Session()
         try:
             response = session.post(url, **request)
-        except requests.ConnectionError:  # no ReadTimeout: who knows what arrived
-            if not kept:
+        except requests.ConnectionError as error:
+            if not kept or "timed out" in str(error):  # then who knows what arrived
                 raise
             continue
-        if 200 <= response.status_code < 300:
+        is_closed = response.headers.get("Connection", "").lower() == "close"
+        if 200 <= response.status_code < 300 and not is_closed:
             session.cookies.clear()  # the next token may be another's
             _local.session = session
         if response.status_code not in (429, 503) or not spreads:
@@ -201,14 +212,14 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return (connect, read), read longer by what the system may still have to send."""
+    """Return (connect, read); read grows by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
-    # After a redirect requests goes on without the file, but after 307 and 308.
+    # After any redirect but 307 and 308 requests goes on without the file.
     lost = [step for step in response.history if step.status_code not in (307, 308)]
     answer = lost[0] if lost else response
     if not 200 <= answer.status_code < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -223,7 +234,7 @@ def describe_answer(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
     for name, value in response.request.headers.items():
         for word in str(value).split():  # which may be a token
-            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
     is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
     message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
@@ -252,17 +263,17 @@ def find_files(names: list[str]) -> Iterator[str]:
         yield from sorted(filter(os.path.isfile, found)) or [name]
 
 
-NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # of a caller: requests sets its own
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 BROKEN_SMALL = "the connection broke - the file may have arrived"
 SMALL_BYTES = 64 * 1024  # no server calls that too large
 ADVICE = {  # for the first that is found in an error's name and text
-    "HTTPError 1": "that was a hint and no answer, the file may have arrived",
+    "HTTPError 1": "a hint came before the answer; the file may have arrived",
     "HTTPError 3": "the file may have arrived; if not, check the address",
     "HTTPError 40[13]": "check the key",
     "HTTPError 413": "send a smaller file",
-    "HTTPError (429|5)": "try again later",
+    "HTTPError (429|[5-9])": "try again later",
     "HTTPError 4": "check the address, and what you send",
     "header value": "a header can't be sent - look for a line break in the token",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
@@ -270,10 +281,10 @@ ADVICE = {  # for the first that is found in an error's name and text
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
-    "timed out": "no answer in time - try again later",
+    "timed out": "no answer in time - the file may have arrived",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
 }
 
 # --- the command line ---

@@ -67,19 +67,19 @@ def download_file(
     may replace it; to another host it drops Authorization, but not X-Api-Key.
 
     Raises ContentTypeMismatch, IncompleteDownload, DownloadTooLarge, requests.HTTPError
-    for any status but 200 (206 for a rest), else requests.RequestException, OSError,
-    ValueError for what can't be asked.
+    for any status but 200 (206 for a rest), else requests.RequestException (an OSError,
+    too), OSError for the file, ValueError for an address that can't be asked.
 
-    Gaps: a body that is sent without length or chunks may be cut off unnoticed, and so
-    may one that was packed only in part. A redirect's own body is read whole. `kill -9`
-    leaves a hidden part, and so does SIGTERM.
+    Gaps: a body that is sent without length or chunks may be cut off unnoticed, a packed
+    one, too; what follows the end of a gzip stream is dropped; a redirect's own body is
+    read whole; `kill -9` leaves a hidden part, and so does SIGTERM.
     """
     target = Path(output_path)
     if target.exists() and not target.is_file():
         raise OSError(f"{target} is not a file")  # a folder, or a device
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent}")
-    rest = name_rest(url, target) if resume else {}
+    rest = ask_for_rest(url, target) if resume else {}
     with request_file(url, headers, timeout, rest) as response:
         check_answer(response)
         check_type(response, expected_prefix)
@@ -113,7 +113,8 @@ def save_resumably(
     etag = find_etag(response)
     try:
         if response.status_code == 200:  # all of it
-            part.write_bytes(b"")  # a checksum: the address may hold a password
+            part.write_bytes(b"")
+            # A checksum, for the address may hold a password.
             etag_file.write_text(f"{zlib.crc32(url.encode())} {etag}", "utf-8")
         with open(part, "ab") as file:
             for chunk in chunks:
@@ -126,7 +127,7 @@ def save_resumably(
     return target
 
 
-def name_rest(url: str, target: Path) -> dict[str, str]:
+def ask_for_rest(url: str, target: Path) -> dict[str, str]:
     """Return the headers that ask for the rest of a part, none where it is of no use."""
     part, etag_file = Path(f"{target}.part"), Path(f"{target}.part.etag")
     with suppress(FileNotFoundError):
@@ -144,11 +145,12 @@ def request_file(
     response = requests.get(
         url,
         headers={**(headers or {}), **OUR_HEADERS, **rest},
-        auth=leave_netrc_alone,  # no login: a function may change the request
+        auth=leave_netrc_alone,  # no login: requests lets a function change the request
         timeout=timeout,
         stream=True,
     )
     # Servers may ignore If-Range: a 206 is believed if it names the ETag, and fits.
+    # 416: the part is whole already, or of another version.
     start, _ = find_span(response)
     named = {"Range": f"bytes={start}-", "If-Range": find_etag(response)}
     if rest and rest != named and response.status_code in (206, 416):
@@ -178,7 +180,7 @@ def describe_answer(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
     for name, value in response.request.headers.items():
         for word in str(value).split():  # which may be a token
-            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
     is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
     message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
@@ -223,15 +225,15 @@ def read_chunks(
                 on_progress(received, total)
     except requests.RequestException as error:  # cut off, damaged, or stalled
         hint = "with resume" if find_etag(response) else "the server can't resume"
-        raise IncompleteDownload(f"the connection broke - try again, {hint}") from error
-    if total is None and (received or response.raw.chunked):  # else the headers were cut off
+        raise IncompleteDownload(f"it broke off or is damaged - try again, {hint}") from error
+    if total is None and (received or response.raw.chunked):  # else the headers broke off
         total = received
     if received != total:
         raise IncompleteDownload(f"only {received:,} bytes came - try again")
 
 
 def check_bytes(chunks: Iterator[bytes], response: requests.Response) -> Iterator[bytes]:
-    """Return the chunks; raise ContentTypeMismatch for a hidden page, or plainly no image."""
+    """Return the chunks; raise ContentTypeMismatch for a lying page, or no image."""
     head = b""
     while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
         head += chunk
@@ -274,13 +276,14 @@ def choose_name(url: str) -> str:
     return name
 
 
-# Nothing packed: its size can't be checked. None removes what a caller gives.
+# Nothing packed: a packed body's size can't be checked. None removes what a caller gives.
 OUR_HEADERS: dict[str, Any] = {"Accept-Encoding": "identity", "Range": None, "If-Range": None}
 LOOK = "look at it in a browser"
 PAGE = "an HTML page"
 KINDS = {  # how a body may begin, and what it is then; "" may be a picture
     rb"\Z": "empty",
-    rb"(?is)<(svg|!doctype svg|(\?xml|!--).*<(!doctype )?svg)": "",
+    rb"(?is)<(svg|!doctype svg|(\?xml|!--).*<(!doctype )?svg|(\?xml.*<)?!--(?!.*-->))": "",
+    rb"SIMPLE  =|P[1-3]\s|/\* XPM": "",  # FITS, PBM to PPM, XPM
     rb"(?i)<(!doctype html|html|head|body|script)": PAGE,
     rb"%PDF-": "a PDF document",
     rb"PK\x03\x04": "a ZIP archive",
@@ -294,7 +297,7 @@ CANT_CONNECT = "can't connect"
 ADVICE = {  # for the first that is found in an error's name and text
     "HTTPError 1": "that was a hint; curl waits for the answer after it, Python doesn't",
     "HTTPError 40[13]": "check the key",
-    "HTTPError (429|5)": "try again later",
+    "HTTPError (429|[5-9])": "try again later",
     "HTTPError [2-4]": "check the address",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
@@ -302,7 +305,7 @@ ADVICE = {  # for the first that is found in an error's name and text
     "Max retries": CANT_CONNECT,
     "timed out": "no answer in time - try again later",
     "Connection aborted": "the server hung up - try again later",
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
     "octet-stream' instead": "the server doesn't say its type - use --expect application/",
 }
 

@@ -31,7 +31,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 MAX_NAME_BYTES = 255  # on ext4, the tightest limit
@@ -73,18 +73,18 @@ class ProfilePictureUploader:
         """Send a clean copy with form fields (RFC 7578); return the unread response.
 
         Raises InvalidPicture before it sends, requests.HTTPError for an answer that
-        is no 2xx, else requests.RequestException.
+        is no 2xx, else requests.RequestException (an OSError, too).
         """
         data, name = read_file(path, self.max_bytes)  # once: what is checked is sent
         media_type = detect_media_type(data)  # by magic bytes, whatever the name says
-        content, _ = self._clean(data, media_type)  # decoded first, which is the proof
+        content, _ = self._clean(data, media_type)  # decoding it is the proof
         filename = safe_filename(name, media_type)
         response = requests.post(
             self.url,
             files={"file": (filename, content, media_type)},
             data={**metadata, "user_id": user_id},
             headers={**(self.headers or {}), **NO_CONTENT_TYPE},
-            auth=send_in_blocks,  # no login: a function may change the request
+            auth=send_in_blocks,  # no login: requests lets a function change the request
             timeout=allow_for_slow_line(self.timeout, len(content)),
             stream=True,  # read no more of the answer than we need
         )
@@ -195,7 +195,7 @@ def find_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
     """Return how to save a picture as it was made; at one fixed quality many grow."""
     if not isinstance(picture, JpegImageFile):
         is_lossless = b"VP8L" in data.partition(b"VP8 ")[0]  # a WebP's first frame
-        return {"lossless": is_lossless, "exact": True, "quality": 90}
+        return {"lossless": is_lossless, "exact": True, "quality": 90}  # all of a WebP
     tables = [table for _, table in sorted(picture.quantization.items())]
     # 0, 1, 2 are 4:4:4, 4:2:2, 4:2:0; -1 is another, which Pillow can't write.
     sampling = max(get_sampling(picture), 0)
@@ -236,14 +236,14 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return (connect, read), read longer by what the system may still have to send."""
+    """Return (connect, read); read grows by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
-    # After a redirect requests goes on without the file, but after 307 and 308.
+    # After any redirect but 307 and 308 requests goes on without the file.
     lost = [step for step in response.history if step.status_code not in (307, 308)]
     answer = lost[0] if lost else response
     if not 200 <= answer.status_code < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -258,7 +258,7 @@ def describe_answer(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
     for name, value in response.request.headers.items():
         for word in str(value).split():  # which may be a token
-            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
     is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
     message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
@@ -267,7 +267,7 @@ def describe_answer(response: requests.Response) -> str:
     return "".join(filter(str.isprintable, words))  # no escape codes
 
 
-NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # requests adds it, with the boundary
+NO_CONTENT_TYPE: dict[str, Any] = {"Content-Type": None}  # of a caller: requests sets its own
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 RESERVED_NAMES = re.compile(r"(?i)con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]")
 SAVE_AS_JPEG = "save it as JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
@@ -284,21 +284,21 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "avatar.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 ADVICE = {  # for the first that is found in an error's name and text
-    "HTTPError 1": "that was a hint and no answer, the file may have arrived",
+    "HTTPError 1": "a hint came before the answer; the file may have arrived",
     "HTTPError 3": "the file may have arrived; if not, check the address",
     "HTTPError 40[13]": "check the key",
     "HTTPError 413": "send a smaller file",
-    "HTTPError (429|5)": "try again later",
+    "HTTPError (429|[5-9])": "try again later",
     "HTTPError 4": "check the address, and what you send",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
-    "timed out": "no answer in time - try again later",
+    "timed out": "no answer in time - the file may have arrived",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
 }
 
 
@@ -332,7 +332,7 @@ def main() -> None:
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
         uploader = ProfilePictureUploader(url, keep_original=args.keep_original)
-        picture = uploader.prepare(args.file)
+        picture = uploader.prepare(args.file)  # to show it; upload() does so, too
         print(f"{args.file.name} is {picture.media_type}")
         print(", ".join(picture.changes))
         response = uploader.upload(args.file, args.user_id)

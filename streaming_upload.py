@@ -27,10 +27,10 @@ from pathlib import Path
 import requests
 
 UPLOAD_URL = "https://httpbin.org/post"
-TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each chunk; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each chunk; for the answer
 CHUNK_BYTES = 8192
 SLOWEST_BYTES_PER_SECOND = 50_000
-LARGEST_CHUNK_BYTES = 256 * 1024  # takes 5 s then, half of the limit
+LARGEST_CHUNK_BYTES = 256 * 1024  # 5 s at that speed, half of the limit
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 Progress = Callable[[int, int], object] | None
 
@@ -45,8 +45,8 @@ class ProgressFileReader:
     `files=` holds the whole file in memory; a generator has no length to announce (RFC
     9110, 8.6), and is empty when a redirect (307) asks for the file again.
     `on_progress(bytes_sent, total_bytes)` follows each chunk; without it, progress is
-    printed. A chunk has at most 256 KB. Raises FileChanged when the file shrinks or
-    grows; more than was announced never goes out.
+    printed (`lambda *_: None` is silent). A chunk has at most 256 KB. Raises FileChanged
+    when the file shrinks or grows; more than was announced never goes out.
     """
 
     content_type = "application/octet-stream"
@@ -119,7 +119,7 @@ class MultipartFileReader(ProgressFileReader):
         return len(self.head) + self.total_bytes + len(self.tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        self.bytes_left = self.total_bytes  # none of it is in the head
+        self.bytes_left = self.total_bytes  # now: an answer may come while the head goes out
         yield self.head
         yield from super().__iter__()
         yield self.tail
@@ -144,7 +144,8 @@ def stream_upload(
     application/octet-stream, or for no type.
 
     Raises OSError, FileChanged, ValueError for what can't be sent, requests.HTTPError
-    for no 2xx or one that came before the file had gone, else requests.RequestException.
+    for an answer that is no 2xx, or came before all of the file had gone, else
+    requests.RequestException (an OSError, too).
     """
     reader_class = MultipartFileReader if multipart else ProgressFileReader
     body = reader_class(path, chunk_size, on_progress)
@@ -153,7 +154,7 @@ def stream_upload(
         url,
         data=body,
         headers={**(headers or {}), "Content-Type": body.content_type},
-        auth=leave_netrc_alone,  # no login: a function may change the request
+        auth=leave_netrc_alone,  # no login: requests lets a function change the request
         timeout=allow_for_slow_line(timeout, len(body)),
         stream=True,  # a server like httpbin echoes all that it got
     )
@@ -173,14 +174,14 @@ def leave_netrc_alone(request: requests.PreparedRequest) -> requests.PreparedReq
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return (connect, read), read longer by what the system may still have to send."""
+    """Return (connect, read); read grows by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
 
 def check_answer(response: requests.Response) -> None:
     """Raise HTTPError, in the server's words, unless a 2xx answers what we sent."""
-    # After a redirect requests goes on without the file, but after 307 and 308.
+    # After any redirect but 307 and 308 requests goes on without the file.
     lost = [step for step in response.history if step.status_code not in (307, 308)]
     answer = lost[0] if lost else response
     if not 200 <= answer.status_code < 300:  # raise_for_status() lets 1xx and 3xx pass
@@ -195,7 +196,7 @@ def describe_answer(response: requests.Response) -> str:
         text = next(response.iter_content(16_384), b"").decode()
     for name, value in response.request.headers.items():
         for word in str(value).split():  # which may be a token
-            if len(word) >= 8 and not name.startswith(("Content-", "Accept-")):
+            if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
     is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
     message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
@@ -209,11 +210,11 @@ def describe_answer(response: requests.Response) -> str:
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 ADVICE = {  # for the first that is found in an error's name and text
-    "HTTPError 1": "that was a hint and no answer, the file may have arrived",
+    "HTTPError 1": "a hint came before the answer; the file may have arrived",
     "HTTPError 3": "the file may have arrived; if not, check the address",
     "HTTPError 40[13]": "check the key",
     "HTTPError 413": "send a smaller file",
-    "HTTPError (429|5)": "try again later",
+    "HTTPError (429|[5-9])": "try again later",
     "HTTPError 4": "check the address, and what you send",
     "HTTPError answered": "the rest was not taken",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
@@ -221,9 +222,9 @@ ADVICE = {  # for the first that is found in an error's name and text
     "EOF occurred": BROKEN,  # over TLS a refusal in the middle looks like this
     "ProxyError": "the proxy doesn't answer - check HTTP_PROXY and HTTPS_PROXY",
     "Max retries": CANT_CONNECT,
-    "timed out": "no answer in time - try again later",
+    "timed out": "no answer in time - the file may have arrived",
     "Connection aborted": BROKEN,
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
 }
 
 
@@ -245,20 +246,20 @@ def explain(error: Exception, url: str | None) -> str:
 
 
 def main() -> None:
-    import tempfile
+    import tempfile  # here, for the piece above doesn't need it
 
     parser = argparse.ArgumentParser(
         description="Upload a file in chunks, with progress.",
         epilog="example: streaming_upload.py video.mp4 --chunk-size 65536",
     )
-    parser.add_argument("file", nargs="?", type=Path, help="default: 5 MB")
+    parser.add_argument("file", nargs="?", type=Path, help="default: 5 MB of random bytes")
     parser.add_argument("--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES")
     parser.add_argument("--multipart", action="store_true", help="send it as a form")
     parser.add_argument("--url", help=f"where to (default: {UPLOAD_URL})")
     args = parser.parse_args()
     url = args.url or (os.environ.get("HTTPBIN_URL") or "https://httpbin.org") + "/post"
     try:
-        with tempfile.TemporaryDirectory() as folder:  # of the sample
+        with tempfile.TemporaryDirectory() as folder:  # for the sample
             path = args.file or Path(folder, "video.bin")
             if not args.file:
                 path.write_bytes(os.urandom(5 * 1024 * 1024))

@@ -103,7 +103,7 @@ class Fault(NamedTuple):
 
 # --- the table ---------------------------------------------------------------------------------
 
-BROKE = "error: the connection broke - try again, "
+BROKE = "error: it broke off or is damaged - try again, "
 
 TYPES_AND_PAGES = [
     Fault(
@@ -172,7 +172,7 @@ BODIES = [
     Fault(
         "the body stalls in the middle: a ConnectionError, not a ReadTimeout",
         download_with_little_patience("/faults/stall?size=100000"),
-        ours=("IncompleteDownload: the connection broke…", "the old file"),
+        ours=("IncompleteDownload: it broke off…", "the old file"),
         tutorial=("ConnectionError: …Read timed out.", "a part of the file"),
         marks=[pytest.mark.slow],
     ),
@@ -189,7 +189,7 @@ BODIES = [
         download("/faults/gzip?cut=1000", whole=repeated_bytes(100_000)),
         ours=("saved …: 886 bytes", "a part of the file"),
         tutorial=("no error", "a part of the file"),
-        says="may be cut off unnoticed, and so may one that was packed only in part",
+        says="may be cut off unnoticed, a packed one, too",
     ),
     Fault(
         "a .tar.gz whose own gzip is called a Content-Encoding",
@@ -476,7 +476,7 @@ NETWORK = [
     *wherever_it_goes(
         "a redirect leads to an address that is none",
         "/faults/redirect/307?host=.invalid",
-        "Failed to parse: '.invalid', label empty or too long…",
+        "that address can't be used…",
         "LocationParseError: …",
         receipt_scanner="error: …307 TEMPORARY REDIRECT…",
     ),

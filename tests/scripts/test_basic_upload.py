@@ -180,7 +180,8 @@ def test_an_error_shows_no_password_of_the_address(capsys: pytest.CaptureFixture
         for url in (wire.url, wire.url, NOWHERE, "http://:x/", "ftp://127.0.0.1"):
             error = check_error(capsys, "--url", url.replace("//", "//me:p4ss-w0rd@") + "?sig=123")
             assert not re.search(r"p4ss|sig=", error), error
-    for url in ("me:p4ss-w0rd@127.0.0.1/post", "http:/me:p4ss-w0rd@127.0.0.1/post"):  # mistyped
+    mistyped = ["me:p4ss-w0rd@127.0.0.1/post", "http:/me:p4ss-w0rd@127.0.0.1/post"]
+    for url in (*mistyped, "http://p4ss-w0rd:p4ss#w0rd@127.0.0.1/post"):
         for option in ([], ["--show-body"]):
             error = check_error(capsys, "--url", url, *option)
             assert "address" in error

@@ -473,6 +473,30 @@ def test_only_a_connection_that_has_served_is_given_a_second_chance(tmp_path: Pa
     assert len(wire.requests) == 5, "once more for the second file alone"
 
 
+def test_a_connection_that_was_not_kept_gets_no_second_chance(tmp_path: Path) -> None:
+    with canned(OK, b"") as wire:  # Connection: close
+        first, second = upload_files(write_files(tmp_path, 2), wire.url, max_workers=1)
+    assert (first.ok, second.ok) == (True, False)
+    assert len(wire.requests) == 2, "the second file may be stored twice"
+
+
+def test_a_kept_connection_that_stalls_gets_no_second_chance(tmp_path: Path) -> None:
+    def play(connection: Connection) -> None:
+        if request := connection.read_head():
+            connection.read_body(request)
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        if connection.read_head():
+            time.sleep(1)  # and read nothing more
+
+    (tmp_path / "large.bin").write_bytes(bytes(20_000_000))
+    (path,) = write_files(tmp_path, 1)
+    with serve(play) as wire, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(upload_single_file, path, wire.url).result().ok
+        late = pool.submit(upload_single_file, tmp_path / "large.bin", wire.url, timeout=0.3)
+        assert "no answer in time" in str(late.result())
+    assert len(wire.requests) == 2
+
+
 def test_the_try_after_a_pause_opens_a_connection(uploads: Uploads, tmp_path: Path) -> None:
     """Servers close a kept connection after some time, often as long as Retry-After."""
     (path,) = write_files(tmp_path, 1)

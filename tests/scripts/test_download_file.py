@@ -416,6 +416,10 @@ BOX = b"\x00\x00\x00\x18"
         b"\xef\xbb\xbf\r\n" + SVG,
         b"<?xml version='1.0'?>\n<!-- drawn by hand -->\n<!DOCTYPE svg PUBLIC '-'>\n" + SVG,
         b"<!-- " + b"a licence " * 70 + b"-->" + SVG,
+        b"<?xml version='1.0'?>\n<!-- " + b"a licence " * 200 + b"-->" + SVG,
+        b"SIMPLE  =                    T / FITS, as telescopes write it" + b" " * 2000,
+        b"P2\n# a grey map in letters\n2 1\n255\n0 255\n",
+        b"/* XPM */\nstatic char *icon[] = {};",
         b"\x93 a kind of picture that nobody knows yet",
     ],
 )
