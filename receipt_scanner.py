@@ -516,28 +516,30 @@ def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
     with suppress(ValueError):
         reply = json.loads(response.content)
     status = response.status_code
-    if status == 200 and find_pages(reply):
-        return cast("dict[str, Any]", reply)
     if status != 200:
         reason = response.reason or http.client.responses.get(status, "")
         reply = [f"{status} {reason}:", reply]
-    words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
-    raise OcrError(words.rstrip(": ") or NO_WORDS)
+    find_pages(reply, key)
+    return cast("dict[str, Any]", reply)
 
 
-def find_pages(reply: object) -> list[dict[str, Any]]:
-    """Return the pages that were read; none where the API reports a failure.
+def find_pages(reply: object, key: str = DEMO_KEY) -> list[dict[str, Any]]:
+    """Return the pages that were read, or raise OcrError in the API's words, without a key.
 
-    It does so by a bare string, by a flag with messages (but exit code 2: some pages were
-    read), or, with the flag unset, by the exit code of each page.
+    It reports a failure by a bare string, by a flag with messages (but exit code 2: some
+    pages were read), or, with the flag unset, by the exit code of each page.
     """
-    if not isinstance(reply, dict) or not isinstance(reply.get("ParsedResults"), list):
-        return []
-    if reply.get("IsErroredOnProcessing") and reply.get("OCRExitCode") != 2:
-        return []
-    pages = [page for page in reply["ParsedResults"] if isinstance(page, dict)]
+    answer = reply if isinstance(reply, dict) else {}
+    is_failure = answer.get("IsErroredOnProcessing") and answer.get("OCRExitCode") != 2
+    results = answer.get("ParsedResults")
+    results = results if isinstance(results, list) and not is_failure else []
+    pages = [page for page in results if isinstance(page, dict)]
     read = [page for page in pages if page.get("FileParseExitCode") == 1]
-    return [page for page in read if isinstance(page.get("ParsedText"), str)]
+    read = [page for page in read if isinstance(page.get("ParsedText"), str)]
+    if not read:
+        words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
+        raise OcrError(words.rstrip(": ") or NO_WORDS)
+    return read
 
 
 def find_words(reply: object) -> str:
@@ -556,10 +558,7 @@ def find_words(reply: object) -> str:
 
 def parse_reply(reply: dict[str, Any], *, day_first: bool = False) -> Receipt:
     """Return what a reply of the API says; raises OcrError if that is no reading."""
-    pages = find_pages(reply)
-    if not pages:
-        raise OcrError(find_words(reply)[:MAX_MESSAGE] or NO_WORDS)
-    text = "\n".join(page["ParsedText"] for page in pages)
+    text = "\n".join(page["ParsedText"] for page in find_pages(reply))
     return parse_receipt(text, day_first=day_first)
 
 
