@@ -128,7 +128,7 @@ class Amount:
     line: int  # of the label, if there is one
     kind: str | None  # a row of LABEL_WORDS, empty for other words; None without a label
     value: Decimal = Decimal("NaN")  # not a number: a label alone
-    currency: str = ""  # a key of CURRENCIES
+    currency: str = ""  # a code of CURRENCIES
 
 
 def parse_receipt(
@@ -342,14 +342,14 @@ def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int
     return (name, number) if is_name else (None, None)
 
 
-def match_any(words: Iterable[str]) -> str:
+def match_any(words: Iterable[str], end: str = "(?![a-z])") -> str:
     """Return the pattern of any word; by first letter, that is five times as fast."""
     branches = []
     longest_first = sorted(words, key=lambda word: (word[0], -len(word)))
     for letter, group in groupby(longest_first, key=lambda word: word[0]):
-        rest = "|".join(re.escape(word[1:]) + "(?![a-z])" for word in group)
+        rest = "|".join(re.escape(word[1:]) + end for word in group)
         branches.append(f"{re.escape(letter)}(?:{rest})")
-    pattern = "|".join(branches).replace(r"\*(?![a-z])", "")  # * lets a word go on
+    pattern = "|".join(branches).replace(r"\*" + end, "")  # * lets a word go on
     return rf"(?<![a-z])(?:{pattern})".replace(r"\ ", "[ .-]{1,2}")
 
 
@@ -700,13 +700,10 @@ jue jueves gio qui quinta tor cz czw czwartek čt čtv čtvrtek joi | fri fr fre
 viernes vineri sex sexta vr vri pe pt pią piątek pá pát pátek vin | sat sam sáb
 sábado sabato zat lör lør lau sb sob sobota sâm sâmbătă | sun son dim dimanche dom
 domingo domenica zo zon sön søn nd nie niedziela ne ned neděle dum duminică"""
-CURRENCIES = {
-    "EUR": "€ eur euro euros", "GBP": "£ gbp", "USD": "us$ usd$ usd", "CHF": "chf sfr",
-    "JPY": "¥ 円 jpy", "MYR": "rm rn myr", "BRL": "r$ brl", "CAD": "c$ ca$ cad",
-    "AUD": "a$ au$ aud", "SGD": "s$ sgd", "NZD": "nz$ nzd",
-    "INR": "₹ inr", "SEK": "sek", "NOK": "nok", "DKK": "dkk", "PLN": "zł zl pln",
-    "CZK": "kč czk", "RON": "lei ron", "DOLLAR": "$", "CROWN": "kr kr.",
-}  # fmt: skip
+CURRENCIES = """EUR € eur euro euros | GBP £ gbp | USD us$ usd$ usd | CHF chf sfr
+| JPY ¥ 円 jpy | MYR rm rn myr | BRL r$ brl | CAD c$ ca$ cad | AUD a$ au$ aud | SGD s$ sgd
+| NZD nz$ nzd | INR ₹ inr | SEK sek | NOK nok | DKK dkk | PLN zł zl pln | CZK kč czk
+| RON lei ron | DOLLAR $ | CROWN kr kr."""
 SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
         "CAD": r"\bcanada|\b(?:[hp]st|tps|tvq|interac)\b|, (?:ab|bc|on|qc)\b",
@@ -735,11 +732,10 @@ KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
 MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
 FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # monday, not money
-WEEKDAYS = [
-    re.compile(match_any(name + "*" for name in names.split()) + FULL_NAME)
-    for names in fold(WEEKDAY_NAMES).split("|")
-]
-CODE_OF = {fold(mark): code for code, marks in CURRENCIES.items() for mark in marks.split()}
+DAYS = fold(WEEKDAY_NAMES).split("|")
+WEEKDAYS = [re.compile(match_any(names.split(), end=FULL_NAME)) for names in DAYS]
+SIGNS = [group.split() for group in CURRENCIES.split("|")]
+CODE_OF = {fold(sign): code for code, *signs in SIGNS for sign in signs}
 CURRENCY = re.compile(match_any(CODE_OF))
 ANY_CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
@@ -757,7 +753,7 @@ AMOUNT = re.compile(
     r"(?P<minus_behind>-?)"  # not 5€50
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
-MONTH = rf"({match_any(name + '*' for name in MONTHS)})[a-z]*\W{{0,3}}"
+MONTH = rf"({match_any(MONTHS, end='')})[a-z]*\W{{0,3}}"
 DAY = r"(\d\d?)(?:st|nd|rd|th|er)?"
 # No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
 YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?![.,/-]?\d(?!\d?:\d))"
