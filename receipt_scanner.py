@@ -174,7 +174,8 @@ def read_lines(text: str) -> tuple[list[str], list[str]]:
 
 def fold(text: str) -> str:
     """Return a text in lower case and without accents, which OCR engines lose."""
-    return ACCENTS.sub("", unicodedata.normalize("NFKD", text.lower()))
+    plain = text.lower().replace("ł", "l").replace("ø", "o")
+    return ACCENTS.sub("", unicodedata.normalize("NFKD", plain))
 
 
 def split_line(number: int, text: str) -> list[Amount]:
@@ -656,8 +657,8 @@ articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, pr
 due: to pay, you pay, due, payable*, net payable*, net amount payable, to be paid,
   grand total, final total, after round*, after adj*, total after dis* | zu zahlen*,
   zahlbetrag, endbetrag, zu bezahlen | à payer, net à payer | a pagar | da pagare |
-  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty, do
-  zaplaty, należność | k úhradě, k platbě | de plată
+  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty,
+  należność | k úhradě, k platbě | de plată
 total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total, total
   with tip, bill amount, bill amt, net bill, jumlah | rechnungssumme, summe, gesamt
   inkl trinkgeld, gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme |
@@ -698,11 +699,11 @@ wtorek út úte úterý | wed mi mittwoch mer mié miércoles miercuri qua quart
 ons ke kes keskiviikko śr śro środa st stř středa mie | thu donnerstag donderdag jeu
 jue jueves gio qui quinta tor cz czw czwartek čt čtv čtvrtek joi | fri fr fre ven vie
 viernes vineri sex sexta vr vri pe pt pią piątek pá pát pátek vin | sat sam sáb
-sábado sabato zat lör lør lau sb sob sobota sâm sâmbătă | sun son dim dimanche dom
-domingo domenica zo zon sön søn nd nie niedziela ne ned neděle dum duminică"""
+sábado sabato zat lör lau sb sob sobota sâm sâmbătă | sun dim dimanche dom
+domingo domenica zo zon sön nd nie niedziela ne ned neděle dum duminică"""
 CURRENCIES = """EUR € eur euro euros | GBP £ gbp | USD us$ usd$ usd | CHF chf sfr
 | JPY ¥ 円 jpy | MYR rm rn myr | BRL r$ brl | CAD c$ ca$ cad | AUD a$ au$ aud | SGD s$ sgd
-| NZD nz$ nzd | INR ₹ inr | SEK sek | NOK nok | DKK dkk | PLN zł zl pln | CZK kč czk
+| NZD nz$ nzd | INR ₹ inr | SEK sek | NOK nok | DKK dkk | PLN zł pln | CZK kč czk
 | RON lei ron | DOLLAR $ | CROWN kr kr."""
 SHARED = {  # a sign of several currencies: the first whose marks are in the text; "": unsure
     "DOLLAR": {
@@ -713,7 +714,7 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
         "USD": "",
     },
     "CROWN": {
-        "NOK": r"\bmva\b|norge", "DKK": r"\bcvr\b|danmark|dankort|\bi alt\b|at betale|udgør",
+        "NOK": r"\bmva\b|norge", "DKK": r"\bcvr\b|danmark|dankort|\bi alt\b|at betale|udgor",
         "SEK": r"sverige|kvitto|vaxel|att betala|\btotalt\b", "": "",
     },
     "JPY": {"": r"JPY ?[\d,]*\.\d\d", "JPY": ""},  # yuan have cents
