@@ -351,7 +351,7 @@ def match_any(words: Iterable[str], end: str = "(?![a-z])") -> str:
         rest = "|".join(re.escape(word[1:]) + end for word in group)
         branches.append(f"{re.escape(letter)}(?:{rest})")
     pattern = "|".join(branches).replace(r"\*" + end, "")  # * lets a word go on
-    return rf"(?<![a-z])(?:{pattern})".replace(r"\ ", "[ .-]{1,2}")
+    return rf"(?<![a-z])(?:{pattern})".replace("_", "[ .-]{1,2}")
 
 
 # --- the photo ---
@@ -616,76 +616,71 @@ MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedRes
 # The last two rows are of other lines: a date that is none of purchase, what is no name.
 # | stands between languages (English, German, French, Spanish, Italian, Portuguese, Dutch,
 # Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
-# share stands once), * lets a word go on: totale, totals.
+# share stands once), * lets a word go on: totale, totals; _ is a space, point or hyphen.
 LABEL_WORDS = """\
-points: point*, pts, to date, tip, tips, gratuity, suggested, reward* | punkt*,
-  bonus*, guthaben, trinkgeld | pourboire | puntos, propina | punti, mancia |
-  pontos, gorjeta | punten, fooi | poäng, dricks | poeng | drikkepenge | pistee* |
-  napiwek | body, sprop* | ポイント
-change: change, due back | rückgeld, zurück, wechselgeld | rendu, monnaie | cambio,
-  vuelta | resto | troco | wisselgeld, terug | växel, tillbaka | veksel, tilbake |
-  byttepenge, retur, tilbage | takaisin | reszta | vráceno, zpět | rest | 釣
-discount: discount*, disc, saving*, saved, coupon* | rabat*, gespart | remise*,
-  reduc*, econom*, avantage*, cagnotte* | descuento*, ahorr*, dto | sconto,
-  risparmi*, sconti | desconto* | korting*, gespaard, voordeel | spart | alennu*,
-  säästö | upust*, zniżka, kupon | sleva, slevy | 割引
-rounding: rounding*, rounded, round adj*, round off | rundung* | arrond* | redondeo
-  | arroton* | arredond* | afrond* | avrund*, öresavrund* | øreavrund* | afrund* |
+points: point* pts to_date tip tips gratuity suggested reward* | punkt* bonus*
+  guthaben trinkgeld | pourboire | puntos propina | punti mancia | pontos gorjeta |
+  punten fooi | poäng dricks | poeng | drikkepenge | pistee* | napiwek | body sprop*
+  | ポイント
+change: change due_back | rückgeld zurück wechselgeld | rendu monnaie | cambio
+  vuelta | resto | troco | wisselgeld terug | växel tillbaka | veksel tilbake |
+  byttepenge retur tilbage | takaisin | reszta | vráceno zpět | rest | 釣
+discount: discount* disc saving* saved coupon* | rabat* gespart | remise* reduc*
+  econom* avantage* cagnotte* | descuento* ahorr* dto | sconto risparmi* sconti |
+  desconto* | korting* gespaard voordeel | spart | alennu* säästö | upust* zniżka
+  kupon | sleva slevy | 割引
+rounding: rounding* rounded round_adj* round_off | rundung* | arrond* | redondeo |
+  arroton* | arredond* | afrond* | avrund* öresavrund* | øreavrund* | afrund* |
   pyörist* | zaokr* | rotunj*
-subtotal: subtotal*, subtota1, sub total, sub tot, sub ttl, new balance, excl*,
-  before, without, net, nett | zwischensumme, zwischentotal, netto*, exkl, ohne,
-  restbetrag | sous total, ht, h t, hors taxe*, éligible*, reste à payer | base,
-  neto, bruto, sin iva | totale parziale, imponibile | líquido, sem iva | subtotaal
-  | delsum* | eks, ekskl | välisumma, veroton* | mezisoučet, základ, bez dph | fără
-  tva | 小計
-tax: tax, taxe*, vat, gst, cgst, sgst, igst, hst, pst, qst, sst | mwst, ust,
-  steuer*, mehrwertsteuer | tva | iva, igic, impuesto*, cuota | btw | moms | mva |
-  alv, vero | ptu, podatek | dph | 税, 対象
-payment: cash, paid, pay, payment*, tender*, received, accepted, gift card,
-  voucher*, deposit, card, visa, master*, amex, credit, debit, maestro | bar,
-  barzahlung, gegeben, geg, bezahlt, erhalten, gutschein*, karte, girocard,
-  kartenzahlung | espèces, réglé, paiement, payé, reçu, carte, cb | efectivo,
-  entrega*, recibido, pago, contado, tarjeta | contant*, pagato, pagamento, carta,
-  bancomat | dinheiro, cartão, crédito, débito, multibanco | betal*, betaald,
-  ontvangen, pin, kaart | kontant*, kort | mottatt | modtaget, dankort | käteinen,
-  maksettu, maksu*, kortti | gotówka, zapłacono, płatność, karta, karty | hotovost*,
-  zaplaceno, přijato, kartou | numerar, plătit | 預, 現金, 支払
-articles: qty, quant*, item*, count*, number, price* | artik*, menge, anzahl, preis*
-  | artic*, prix | artig*, unid, uds, qtd, cantidad, precio | pezzi, prezzo | itens
-  | aantal, prijs | antal*, pris | kpl, tuotte* | szt, pozycji, cena | položek,
-  počet | buc | 点数
-due: to pay, you pay, due, payable*, net payable*, net amount payable, to be paid,
-  grand total, final total, after round*, after adj*, total after dis* | zu zahlen*,
-  zahlbetrag, endbetrag, zu bezahlen | à payer, net à payer | a pagar | da pagare |
-  te betalen | att betala | å betale | at betale | maksettava* | do zapłaty,
-  należność | k úhradě, k platbě | de plată
-total: total*, ttl, tot, tota1*, totai*, tatal*, sum, net total, nett total, total
-  with tip, bill amount, bill amt, net bill, jumlah | rechnungssumme, summe, gesamt
-  inkl trinkgeld, gesamt, gesamtbetrag, gesamtsumme, rechnungsbetrag, endsumme |
-  totaal*, eindtotaal | summa* | i alt | yhteensä, yht | razem, suma, ogółem |
-  celkem | 合計, 総計, お会計
-amount: amount*, amt, total includes, total included | betrag, brutto* | montant,
-  ttc, solde | importe | importo | valor | bedrag | belopp | beløp | beløb | kwota,
+subtotal: subtotal* subtota1 sub_total sub_tot sub_ttl new_balance excl* before
+  without net nett | zwischensumme zwischentotal netto* exkl ohne restbetrag |
+  sous_total ht h_t hors_taxe* éligible* reste_à_payer | base neto bruto sin_iva |
+  totale_parziale imponibile | líquido sem_iva | subtotaal | delsum* | eks ekskl |
+  välisumma veroton* | mezisoučet základ bez_dph | fără_tva | 小計
+tax: tax taxe* vat gst cgst sgst igst hst pst qst sst | mwst ust steuer*
+  mehrwertsteuer | tva | iva igic impuesto* cuota | btw | moms | mva | alv vero |
+  ptu podatek | dph | 税 対象
+payment: cash paid pay payment* tender* received accepted gift_card voucher* deposit
+  card visa master* amex credit debit maestro | bar barzahlung gegeben geg bezahlt
+  erhalten gutschein* karte girocard kartenzahlung | espèces réglé paiement payé
+  reçu carte cb | efectivo entrega* recibido pago contado tarjeta | contant* pagato
+  pagamento carta bancomat | dinheiro cartão crédito débito multibanco | betal*
+  betaald ontvangen pin kaart | kontant* kort | mottatt | modtaget dankort |
+  käteinen maksettu maksu* kortti | gotówka zapłacono płatność karta karty |
+  hotovost* zaplaceno přijato kartou | numerar plătit | 預 現金 支払
+articles: qty quant* item* count* number price* | artik* menge anzahl preis* |
+  artic* prix | artig* unid uds qtd cantidad precio | pezzi prezzo | itens | aantal
+  prijs | antal* pris | kpl tuotte* | szt pozycji cena | položek počet | buc | 点数
+due: to_pay you_pay due payable* net_payable* net_amount_payable to_be_paid
+  grand_total final_total after_round* after_adj* total_after_dis* | zu_zahlen*
+  zahlbetrag endbetrag zu_bezahlen | à_payer net_à_payer | a_pagar | da_pagare |
+  te_betalen | att_betala | å_betale | at_betale | maksettava* | do_zapłaty
+  należność | k_úhradě k_platbě | de_plată
+total: total* ttl tot tota1* totai* tatal* sum net_total nett_total total_with_tip
+  bill_amount bill_amt net_bill jumlah | rechnungssumme summe gesamt_inkl_trinkgeld
+  gesamt gesamtbetrag gesamtsumme rechnungsbetrag endsumme | totaal* eindtotaal |
+  summa* | i_alt | yhteensä yht | razem suma ogółem | celkem | 合計 総計 お会計
+amount: amount* amt total_includes total_included | betrag brutto* | montant ttc
+  solde | importe | importo | valor | bedrag | belopp | beløp | beløb | kwota
   wartość | částka | valoare
 balance: balance*
-including: incl*, inc | inkl*, enthalten* | compris*, dont | compres* | com iva |
-  sis | zawiera | vč, včetně
-deadline: valid*, expir*, until, redeem*, best before, after, due, since, est, ends,
-  from, return by, arrival, departure, dob, born, entry, ready | gültig*, bis,
-  fällig*, einfahrt, anreise | valab*, jusqu, limite | hasta, desde, devolución |
-  fino, scad* | até, vencim* | geldig*, tot | giltig*, förfal* | gyldig* | voimassa,
-  asti | ważn*, od, termin, terminu | plat* | până | 有効, 期限
-receipt: receipt*, copy, duplicate, sale, guest check, invoice*, welcome*, thank*,
-  visa, mastercard, contactless, purchase, refund*, eat in, for here, take away,
-  tel, customer*, cashier*, your order, your guest, dine in, take out, takeaway, to
-  go, drive thru, self checkout, approved, transaction, reprint, terminal |
-  quittung, rechnung*, beleg*, kassenbon, kassenbeleg, bewirtungsbeleg,
-  händlerbeleg, kunde*, herr, kopie, duplik*, zwischenrechnung, parkschein |
-  factur*, reçu, client*, merci, ticket de caisse, carte bancaire | recibo, gracias,
-  bienven* | ricevuta, scontrino, documento | fatura, cupom, nfc, extrato, cnpj,
-  obrigado | kassabon | kvitt*, faktura*, tack, välkommen | ordre*, bestill* |
-  kuitti, asiakas, kiitos, tervetuloa | paragon*, nabywca, dziękujemy | účtenka,
-  doklad | chitanță, bon fiscal | 領収, レシート, 電話
+including: incl* inc | inkl* enthalten* | compris* dont | compres* | com_iva | sis |
+  zawiera | vč včetně
+deadline: valid* expir* until redeem* best_before after due since est ends from
+  return_by arrival departure dob born entry ready | gültig* bis fällig* einfahrt
+  anreise | valab* jusqu limite | hasta desde devolución | fino scad* | até vencim*
+  | geldig* tot | giltig* förfal* | gyldig* | voimassa asti | ważn* od termin
+  terminu | plat* | până | 有効 期限
+receipt: receipt* copy duplicate sale guest_check invoice* welcome* thank* visa
+  mastercard contactless purchase refund* eat_in for_here take_away tel customer*
+  cashier* your_order your_guest dine_in take_out takeaway to_go drive_thru
+  self_checkout approved transaction reprint terminal | quittung rechnung* beleg*
+  kassenbon kassenbeleg bewirtungsbeleg händlerbeleg kunde* herr kopie duplik*
+  zwischenrechnung parkschein | factur* reçu client* merci ticket_de_caisse
+  carte_bancaire | recibo gracias bienven* | ricevuta scontrino documento | fatura
+  cupom nfc extrato cnpj obrigado | kassabon | kvitt* faktura* tack välkommen |
+  ordre* bestill* | kuitti asiakas kiitos tervetuloa | paragon* nabywca dziękujemy |
+  účtenka doklad | chitanță bon_fiscal | 領収 レシート 電話
 """
 MONTH_NAMES = """jan ene gen tam sty led ian | feb fév fev hel lut úno | mar mär mrz
 mrt maa bře | apr avr abr huh kwi dub | may mai mag mei maj tou kvě | jun juin giu kes
@@ -722,13 +717,13 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
 
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
-KIND_WORDS = {kind: re.split(", | [|] ", words) for kind, words in ROWS}
+KIND_WORDS = {kind: words.replace("|", "").split() for kind, words in ROWS}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 WORDLESS = r"^(?!.*[^\W\d_]&?[^\W\d_])(?!\d\d?:\d\d)"  # M&S is one; no name below a phone's 9:41
 RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}|{WORDLESS}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")) + r"(?!.*\d$)")  # its own date
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
-KIND_OF = {word.rstrip("*").replace(" ", ""): kind for word, kind in LABELS.items()}
+KIND_OF = {word.rstrip("*").replace("_", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
 MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
