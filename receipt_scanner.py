@@ -351,7 +351,7 @@ def match_any(words: Iterable[str], end: str = "(?![a-z])") -> str:
         rest = "|".join(re.escape(word[1:]) + end for word in group)
         branches.append(f"{re.escape(letter)}(?:{rest})")
     pattern = "|".join(branches).replace(r"\*" + end, "")  # * lets a word go on
-    return rf"(?<![a-z])(?:{pattern})".replace("_", "[ .-]{1,2}")
+    return rf"(?<![a-z])(?:{pattern})".replace("_", "[ .-]{0,2}")
 
 
 # --- the photo ---
@@ -614,9 +614,9 @@ MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedRes
 
 # A row a kind: of those that a label names, the first counts, so that TOTAL TAX is a tax.
 # The last two rows are of other lines: a date that is none of purchase, what is no name.
-# | stands between languages (English, German, French, Spanish, Italian, Portuguese, Dutch,
-# Swedish, Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese; a word that two
-# share stands once), * lets a word go on: totale, totals; _ is a space, point or hyphen.
+# * lets a word go on: totale, totals; _ is a space, point, hyphen or nothing; | stands
+# between languages: English, German, French, Spanish, Italian, Portuguese, Dutch, Swedish,
+# Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese. A shared word stands once.
 LABEL_WORDS = """\
 points: point* pts to_date tip tips gratuity suggested reward* | punkt* bonus*
   guthaben trinkgeld | pourboire | puntos propina | punti mancia | pontos gorjeta |
@@ -632,22 +632,22 @@ discount: discount* disc saving* saved coupon* | rabat* gespart | remise* reduc*
 rounding: rounding* rounded round_adj* round_off | rundung* | arrond* | redondeo |
   arroton* | arredond* | afrond* | avrund* öresavrund* | øreavrund* | afrund* |
   pyörist* | zaokr* | rotunj*
-subtotal: subtotal* subtota1 sub_total sub_tot sub_ttl new_balance excl* before
-  without net nett | zwischensumme zwischentotal netto* exkl ohne restbetrag |
-  sous_total ht h_t hors_taxe* éligible* reste_à_payer | base neto bruto sin_iva |
-  totale_parziale imponibile | líquido sem_iva | subtotaal | delsum* | eks ekskl |
-  välisumma veroton* | mezisoučet základ bez_dph | fără_tva | 小計
+subtotal: sub_total* subtota1 sub_tot sub_ttl new_balance excl* before without net
+  nett | zwischensumme zwischentotal netto* exkl ohne restbetrag | sous_total h_t
+  hors_taxe* éligible* reste_à_payer | base neto bruto sin_iva | totale_parziale
+  imponibile | líquido sem_iva | subtotaal | delsum* | eks ekskl | välisumma
+  veroton* | mezisoučet základ bez_dph | fără_tva | 小計
 tax: tax taxe* vat gst cgst sgst igst hst pst qst sst | mwst ust steuer*
   mehrwertsteuer | tva | iva igic impuesto* cuota | btw | moms | mva | alv vero |
   ptu podatek | dph | 税 対象
-payment: cash paid pay payment* tender* received accepted gift_card voucher* deposit
-  card visa master* amex credit debit maestro | bar barzahlung gegeben geg bezahlt
-  erhalten gutschein* karte girocard kartenzahlung | espèces réglé paiement payé
-  reçu carte cb | efectivo entrega* recibido pago contado tarjeta | contant* pagato
-  pagamento carta bancomat | dinheiro cartão crédito débito multibanco | betal*
-  betaald ontvangen pin kaart | kontant* kort | mottatt | modtaget dankort |
-  käteinen maksettu maksu* kortti | gotówka zapłacono płatność karta karty |
-  hotovost* zaplaceno přijato kartou | numerar plătit | 預 現金 支払
+payment: cash paid pay payment* tender* received accepted voucher* deposit card visa
+  master* amex credit debit maestro | bar barzahlung gegeben geg bezahlt erhalten
+  gutschein* karte girocard kartenzahlung | espèces réglé paiement payé reçu carte
+  cb | efectivo entrega* recibido pago contado tarjeta | contant* pagato pagamento
+  carta bancomat | dinheiro cartão crédito débito multibanco | betal* betaald
+  ontvangen pin kaart | kontant* kort | mottatt | modtaget dankort | käteinen
+  maksettu maksu* kortti | gotówka zapłacono płatność karta karty | hotovost*
+  zaplaceno přijato kartou | numerar plătit | 預 現金 支払
 articles: qty quant* item* count* number price* | artik* menge anzahl preis* |
   artic* prix | artig* unid uds qtd cantidad precio | pezzi prezzo | itens | aantal
   prijs | antal* pris | kpl tuotte* | szt pozycji cena | položek počet | buc | 点数
@@ -673,9 +673,9 @@ deadline: valid* expir* until redeem* best_before after due since est ends from
   terminu | plat* | până | 有効 期限
 receipt: receipt* copy duplicate sale guest_check invoice* welcome* thank* visa
   mastercard contactless purchase refund* eat_in for_here take_away tel customer*
-  cashier* your_order your_guest dine_in take_out takeaway to_go drive_thru
-  self_checkout approved transaction reprint terminal | quittung rechnung* beleg*
-  kassenbon kassenbeleg bewirtungsbeleg händlerbeleg kunde* herr kopie duplik*
+  cashier* your_order your_guest dine_in take_out to_go drive_thru self_checkout
+  approved transaction reprint terminal | quittung rechnung* beleg* kassenbon
+  kassenbeleg bewirtungsbeleg händlerbeleg kunde* herr kopie duplik*
   zwischenrechnung parkschein | factur* reçu client* merci ticket_de_caisse
   carte_bancaire | recibo gracias bienven* | ricevuta scontrino documento | fatura
   cupom nfc extrato cnpj obrigado | kassabon | kvitt* faktura* tack välkommen |
