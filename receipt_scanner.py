@@ -539,7 +539,7 @@ def find_pages(reply: object, key: str = DEMO_KEY) -> list[dict[str, Any]]:
     read = [page for page in read if isinstance(page.get("ParsedText"), str)]
     if not read:
         words = find_words(reply).replace(key, "[key]")[:MAX_MESSAGE]
-        raise OcrError(words.rstrip(": ") or NO_WORDS)
+        raise OcrError(words.rstrip(": ") or "no text in the reply")
     return read
 
 
@@ -606,7 +606,6 @@ def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     return boxes
 
 
-NO_WORDS = "no text in the reply"
 MAX_MESSAGE = 200  # letters of what the API says about a failure
 MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedResults")
 
@@ -765,11 +764,9 @@ TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18.
 VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$")
 
-LEGAL_FORM = re.compile(
-    r"(?i).*\w\W+\b(?:s[do]n\W{0,2}b[hn]d|bhd|s/b|ltd|limited|plc|llc|corp|sarl|ltda|aps"
-    r"|gmbh(?: & co\.? kg)?|s\.p\.a|s\.r\.l|s\.l|s\.a|b\.v|a/s|s\.r\.o|sp\. ?z ?o\. ?o"
-    r")(?!\w)\.?"
-)
+LEGAL_FORMS = """sdn_bhd son_bhd sdn_bnd bhd s/b ltd limited plc llc corp sarl ltda aps
+gmbh gmbh_&_co_kg s.p.a s.r.l s.l s.a b.v a/s s.r.o sp._z_o._o"""
+LEGAL_FORM = re.compile(rf"(?i).*\w\W+{match_any(LEGAL_FORMS.split())}\.?")
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, an amount, a date, a time, an address, a form's field, a place: Cary, NC.
