@@ -738,14 +738,14 @@ LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb|%")  # not the K
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")  # T O T A L
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  -RM 5.00  RM -5.00  5.00-  and, misread,
-# 12. 80  12-80; but not 6.00%, nor 1,23,456.00 or l2.50, whose first digit nobody knows.
+# 12. 80  12-80; but not 6.00%, 5€50, 1,23,456.00 or l2.50, whose first digit is unknown.
 AMOUNT = re.compile(
     r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
     r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,\d)|0|[1-9]\d{0,6})"
     r"(?P<point>[.,-] ?(?P<cents>\d\d)|[.,:]--?|)"
     r"(?!\d|[a-z]{2}|[.,:/-]\d| ?(?:%|km|uhr|uur|tot \d|l\b)|[A-Z]{3,}\d\d(?!\d))"
-    r"(?P<minus_behind>-?)"  # not 5€50
+    r"(?P<minus_behind>-?)"
     r"(?= ?(?P<behind>[A-Z]{3,})|)"
 )
 MONTH = rf"({match_any(MONTHS, end='')})[a-z]*\W{{0,3}}"
