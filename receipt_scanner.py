@@ -44,7 +44,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, JpegImagePlugin
 
 OCR_URL = "https://api.ocr.space/parse/image"
 DEMO_KEY = "helloworld"  # OCR.space shares it with all who try
-TIMEOUT_SECONDS = (10, 30)  # to reach each address, to send each block; for the answer
+TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
 MAX_BYTES = 1024 * 1024  # what OCR.space takes with a free key
@@ -111,7 +111,7 @@ class ReceiptScanner:
             headers={"apikey": key},
             files={"file": build_part(photo)},
             data={**OCR_OPTIONS, "language": self.language},
-            auth=send_in_blocks,  # no login: a function may change the request
+            auth=send_in_blocks,  # no login: requests lets a function change the request
             timeout=allow_for_slow_line(self.timeout, len(photo)),
             allow_redirects=False,  # requests would take the key to another host
         )
@@ -505,7 +505,7 @@ def send_in_blocks(request: requests.PreparedRequest) -> requests.PreparedReques
 
 
 def allow_for_slow_line(timeout: float | tuple[float, float], size: int) -> tuple[float, float]:
-    """Return (connect, read), read longer by what the system may still have to send."""
+    """Return (connect, read); read grows by what the system may still have to send."""
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     return connect, read + min(size, SEND_BUFFER_BYTES) / SLOWEST_BYTES_PER_SECOND
 
@@ -780,12 +780,12 @@ SAMPLE = Path(__file__).resolve().parent / "samples" / "receipt.jpg"
 CANT_CONNECT = "can't connect"
 BROKEN = "the connection broke - the file may be larger than the server takes"
 ADVICE = {  # for the first that is found in an error's name and text
-    "OcrError 1": "that was a hint and no answer, the photo may have arrived",
+    "OcrError 1": "a hint came before the answer; the photo may have arrived",
     "OcrError (3|404)": "check the address",
     "OcrError 401": "check the key",
     "OcrError 403": "check the key, or wait",  # it refuses haste so, too
     "OcrError 413": "send a smaller file",
-    "OcrError (429|5)": "try again later",
+    "OcrError (429|[5-9])": "try again later",
     "OcrError": "see https://ocr.space/ocrapi",
     "CERTIFICATE_VERIFY": "can't verify the certificate - see REQUESTS_CA_BUNDLE",
     "WRONG_VERSION|record layer": "no TLS at that port - try http:// instead of https://",
@@ -795,7 +795,7 @@ ADVICE = {  # for the first that is found in an error's name and text
     "timed out": "no answer in time - try again later",
     "Connection aborted": BROKEN,
     "Connection broken": "the answer broke off - the file may have arrived",
-    "No connection adapters|Invalid URL|://": "requests can't use this address - check it",
+    "No connection adapters|Invalid URL|to parse|://": "that address can't be used - check it",
 }
 
 

@@ -531,7 +531,7 @@ def page(**values: object) -> dict[str, object]:
         ("503 ", "", "503 Service Unavailable - try again later"),
         ("302 Found", "", "302 Found - check the address"),
         ("304 Not Modified", "", "304 Not Modified - check the address"),
-        ("103 Early Hints", "", "103 Early Hints - that was a hint and no answer, the photo may"),
+        ("103 Early Hints", "", "103 Early Hints - a hint came before the answer; the photo may"),
         ("201 Created", GOOD, "201 Created - "),
         ("200 OK", "<html>welcome</html>", "no text in the reply - "),
         ("200 OK", "\x1b[31mred\x07", "[31mred - "),
