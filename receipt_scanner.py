@@ -195,8 +195,10 @@ def split_line(number: int, text: str) -> list[Amount]:
             amounts.append(Amount(number, kind, Decimal(f"{sign}{whole}.{cents}"), currency))
             end = match.end()
     kind = classify(text[end:])
-    if len({amount.value for amount in amounts}) > 1 and amounts[-1].kind is None:
-        for amount in amounts:  # a row of a table
+    kinds = [amount.kind for amount in amounts]
+    is_row = kinds[-1:] == [None] or (kinds[:1] == [None] and kinds[-1:] == [""])
+    if is_row and len({amount.value for amount in amounts}) > 1:
+        for amount in amounts:  # of a table
             amount.kind = ""
     if len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
         amounts[0].kind = kind
@@ -247,16 +249,19 @@ def find_total(amounts: list[Amount]) -> Amount | None:
     """Return what is called the total, else what a payment proves, else an amount."""
     paid = find_paid(amounts)
     most_paid = max(paid, default=None)
-    currency = next((amount.currency for amount in amounts if amount.currency), "")
     by_kind = defaultdict(list)
+    largest = Decimal(0)
     for amount in amounts:
-        if amount.value and amount.currency in ("", currency):
+        if amount.value:
             is_rounded_total = amount.kind == "rounding" and amount.value >= 1
             by_kind["total" if is_rounded_total else amount.kind].append(amount)
-            if amount.value == most_paid:
-                by_kind["proven"].append(amount)
+        # What is below a larger amount may be net, and the tax no change.
+        if amount.value == most_paid and amount.value > largest * 9 / 10:
+            by_kind["proven"].append(amount)
+        largest = max(largest, amount.value)
     for kind in ("due", "total", "proven", "amount", "balance"):
-        found = by_kind[kind]
+        currency = next((amount.currency for amount in by_kind[kind] if amount.currency), "")
+        found = [amount for amount in by_kind[kind] if amount.currency in ("", currency)]
         best = [amount for amount in found if amount.value in paid] or found
         # Between two that differ by more than rounding nothing decides.
         if best and max(amount.value for amount in best) - best[-1].value < 1:
@@ -271,12 +276,16 @@ def find_paid(amounts: list[Amount]) -> set[Decimal]:
     payments = {amount.value for amount in amounts if amount.kind == "payment"}
     paid = {value for value in payments if value > half and printed[value] > 1}
     above: set[Decimal] = set()
+    largest = sum_above = Decimal(0)
     for cash, change in pairwise(amounts):
         value = cash.value - abs(change.value)
-        is_article = {cash.kind, change.kind} & {"", "subtotal", "tax", "discount"}
-        if value in above and not is_article:
+        is_known = {cash.kind, change.kind} & {"subtotal", "tax", "discount"}
+        # It stands above as the total, and as the articles that make it up.
+        if value in above and largest / 2 < value <= sum_above / 2 and not is_known:
             paid.add(value)
         above.add(cash.value)
+        largest = max(largest, cash.value)
+        sum_above += cash.value
     return paid
 
 
@@ -321,8 +330,9 @@ def read_date(match: re.Match[str], latest: datetime.date) -> list[datetime.date
             is_likely = y == 2 or len(fields[0]) == 4 or is_this_year
             if is_likely and date <= latest:
                 dates.append(date)
-    beside = match.string[max(0, match.start() - 15) : match.end() + 15]  # not CASHIER SAM
-    return [date for date in dates if WEEKDAYS[date.weekday()].search(beside)] or dates
+    near = max(0, match.start() - 15), match.end() + 15  # not CASHIER SAM
+    fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(match.string, *near)]
+    return fitting or dates
 
 
 def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int | None]:
@@ -455,7 +465,8 @@ def make_rgb(image: Image.Image) -> Image.Image:
 
 def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
     """Return a picture as JPEG in the best of a few qualities that fit."""
-    profile = profile if profile[16:20] == b"RGB " else b""  # not that of grey or CMYK
+    if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:
+        profile = b""  # of a picture that was grey or CMYK, or too large
     for quality in range(88, 3, -6):  # from 60 down letters blur, which grain does, too
         jpeg = io.BytesIO()
         photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
@@ -469,11 +480,13 @@ SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small 
 MAX_FILE_BYTES = 100_000_000  # a video, given by mistake, is not read whole
 # What 400 MB of memory hold, as measured. What Pillow reads besides can't be sent.
 MAX_MEGAPIXELS = {
-    "JPEG": 260, "progressive": 50, "PNG": 35, "TIFF": 35, "BMP": 35, "GIF": 30,
+    "JPEG": 260, "progressive": 50, "PNG": 34, "TIFF": 32, "BMP": 35, "GIF": 30,
     "AVIF": 27, "HEIF": 27, "WEBP": 17,
 }  # fmt: skip
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
-SMOOTH = {"1": "L", "P": "RGBA", "I;16": "F", "I;16B": "F"}  # for those that resize badly
+SMOOTH = {  # what to make of those that resize badly
+    "1": "L", "P": "RGBA", "PA": "RGBA", "LAB": "RGB", "I;16": "F", "I;16B": "F",
+}  # fmt: skip
 NO_PHOTO = "no whole picture, a huge or a camera's raw one, or a PDF over 1 MB - save it as JPEG"
 HEIC_ADVICE = (
     "a HEIC photo - pip install pillow-heif (uv run --with pillow-heif), or let the iPhone "
@@ -623,7 +636,7 @@ points: point* pts to_date tip tips gratuity suggested reward* | punkt* bonus*
   | ポイント
 change: change due_back | rückgeld zurück wechselgeld | rendu monnaie | cambio
   vuelta | resto | troco | wisselgeld terug | växel tillbaka | veksel tilbake |
-  byttepenge retur tilbage | takaisin | reszta | vráceno zpět | rest | 釣
+  byttepenge retur tilbage | takaisin vaihtoraha | reszta | vráceno zpět | rest | 釣
 discount: discount* disc saving* saved coupon* | rabat* gespart | remise* reduc*
   econom* avantage* cagnotte* | descuento* ahorr* dto | sconto risparmi* sconti |
   desconto* | korting* gespaard voordeel | spart | alennu* säästö | upust* zniżka
@@ -658,7 +671,7 @@ due: to_pay you_pay due payable* net_payable* net_amount_payable to_be_paid
 total: total* ttl tot tota1* totai* tatal* sum net_total nett_total total_with_tip
   bill_amount bill_amt net_bill jumlah | rechnungssumme summe gesamt_inkl_trinkgeld
   gesamt gesamtbetrag gesamtsumme rechnungsbetrag endsumme | totaal* eindtotaal |
-  summa* | i_alt | yhteensä yht | razem suma ogółem | celkem | 合計 総計 お会計
+  summa* | i_alt | yhteensä yht loppusumma | razem suma ogółem | celkem | 合計 総計 お会計
 amount: amount* amt total_includes total_included | betrag brutto* | montant ttc
   solde | importe | importo | valor | bedrag | belopp | beløp | beløb | kwota
   wartość | částka | valoare
@@ -718,7 +731,8 @@ ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
 KIND_WORDS = {kind: words.replace("|", "").split() for kind, words in ROWS}
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
-WORDLESS = r"^(?!.*[^\W\d_]&?[^\W\d_])(?!\d\d?:\d\d)"  # M&S is one; no name below a phone's 9:41
+# M&S is a word, EUR is none now; there is no name below a phone's 9:41.
+WORDLESS = r"^(?!.*[^\W\dA-Z_]&?[^\W\dA-Z_])(?!\d\d?:\d\d)"
 RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}|{WORDLESS}")
 DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")) + r"(?!.*\d$)")  # its own date
 LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
@@ -756,7 +770,7 @@ DATE = re.compile(
     r"(?<!\d)(?:(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
     rf"|(?<!\d[./])(\d\d?) ?(?P<sign>[-/.]) ?(\d\d?) ?(?P=sign) ?{YEAR}"
     r"|(\d\d)(\d\d)(20\d\d)(?!\d)"
-    rf"|{DAY}[ ./,-]{{0,3}}(?:de |of )?{MONTH}{YEAR})"
+    rf"|{DAY}[ ./,-]{{0,3}}(?:de |of )?{MONTH}{YEAR}(?!,? 20\d\d\b(?!-)))"  # Table 2 Oct 27, 2026
     # Not Bread 4.00, though March begins so in Czech.
     rf"|{MONTH}{DAY}(?![.,]\d\d\b)[ .,'-]{{1,3}}{YEAR}"
 )
@@ -766,7 +780,8 @@ VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$")
 
 LEGAL_FORMS = """sdn_bhd son_bhd sdn_bnd bhd s/b ltd limited plc llc corp sarl ltda aps
 gmbh gmbh_&_co_kg s.p.a s.r.l s.l s.a b.v a/s s.r.o sp._z_o._o"""
-LEGAL_FORM = re.compile(rf"(?i).*\w\W+{match_any(LEGAL_FORMS.split())}\.?")
+INC = r"\binc(?!\w|\W+(?:gst|vat|tax))"  # not: included
+LEGAL_FORM = re.compile(rf"(?i).*\w\W+(?:{match_any(LEGAL_FORMS.split())}|{INC})\.?")
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
 # A telephone, an amount, a date, a time, an address, a form's field, a place: Cary, NC.

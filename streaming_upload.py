@@ -198,8 +198,9 @@ def describe_answer(response: requests.Response) -> str:
         for word in str(value).split():  # which may be a token
             if len(word) >= 8 and not name.startswith(("Content-", "Accept")):
                 text = text.replace(word, "***")
-    is_xml = "/xml" in response.headers.get("Content-Type", "")  # as S3's words are
-    message = text[:200] if is_xml or not text.lstrip().startswith("<") else ""
+    if text.lstrip().startswith("<"):  # of a page nothing, but S3 says in XML what is wrong
+        text = " ".join(re.findall("<(?:Code|Message)>([^<]*)", text))
+    message = "" if status // 100 == 3 else text[:200]  # a redirect's is an address
     reason = response.reason or http.client.responses.get(status, "")
     words = " ".join(f"{status} {reason} {message}".split())
     return "".join(filter(str.isprintable, words))  # no escape codes

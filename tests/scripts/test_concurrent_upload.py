@@ -997,6 +997,8 @@ def test_takes_files_folders_and_patterns(
     code, lines, _ = run_batch(capsys, *wanted, "--url", uploads.url)
     assert code == 1
     assert lines.pop(0).startswith("FAIL empty: ")  # in the words of the system
+    Path("in [x]/broken").symlink_to("nowhere")
+    assert run_batch(capsys, "in [x]", "--url", uploads.url)[0] == 1
     assert lines == [
         "FAIL no*.jpg: No such file or directory",
         "OK a.txt: 200",
