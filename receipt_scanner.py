@@ -59,11 +59,11 @@ OCR_OPTIONS = {
 
 
 class OcrError(Exception):
-    """No reading; the text says why, in the API's own words if it has some."""
+    """No reading, or nothing to mark; the text says why, in the API's words if it has some."""
 
 
 class InvalidPhoto(ValueError):
-    """The file is not a picture that can be decoded; the text says why."""
+    """The photo can't be sent; the text says why."""
 
 
 class Receipt(TypedDict):
@@ -94,8 +94,8 @@ class ReceiptScanner:
     def scan(self, path: str | Path | BinaryIO) -> Receipt:
         """Return what a receipt says; its photo is a path or a file opened with "rb".
 
-        Raises OSError or InvalidPhoto for what can't be read or sent, OcrError for an
-        answer that is no reading, else requests.RequestException.
+        Raises OSError or InvalidPhoto for what can't be read or sent, OcrError for a bad
+        key or an answer that is no reading, else requests.RequestException.
         """
         reply = self.recognize(path)
         return parse_reply(reply, day_first=self.day_first)
@@ -163,8 +163,8 @@ def read_lines(text: str) -> tuple[list[str], list[str]]:
     Of T O T A L 5€ they see total 5EUR: only codes of currencies are capitals.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    if not "".join(printed).isprintable():  # it could steer the terminal
-        printed = ["".join(filter(str.isprintable, line)) for line in printed]
+    # Without what could steer the terminal.
+    printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
@@ -184,10 +184,11 @@ def split_line(number: int, text: str) -> list[Amount]:
     end = 0
     for match in AMOUNT.finditer(text):
         kind = classify(text[end : match.start()])
-        if kind == "points":  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
-            break
+        if kind == "points" or (kind == "total" and amounts and PERCENT.match(text)):
+            break  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
         currency = match["before"] or match["behind"] or ""
-        is_whole_total = currency and kind in ("due", "total")  # TOTAL 15 EUR
+        goes_on = HALF.search(text, 0, match.start("whole")) or not ALONE.match(text, match.end())
+        is_whole_total = currency and kind in ("due", "total") and not goes_on  # TOTAL 15 EUR
         if match["point"] or currency == "JPY" or is_whole_total:
             whole = match["whole"].translate(WITHOUT_SEPARATORS)
             cents = match["cents"] or ("" if currency == "JPY" else "00")
@@ -214,11 +215,11 @@ def classify(words: str) -> str | None:
     said = ""
     for label in KNOWN.findall(words):
         said += "/" + KIND_OF.get(label.translate(WITHOUT_SEPARATORS), "number")
-    said = said.replace("/total/tax/including", "/amount")  # TOTAL VAT INCL: either
+    said = said.replace("/total/tax/including", "/amount")  # TOTAL VAT INCL: the total or its tax
     said = said.replace("/including/tax", "")  # TOTAL INCL. VAT
     said = said.replace("/number/articles", "")  # TOTAL (2 ITEMS)
     kinds = said.split("/")
-    return next((kind for kind in KIND_WORDS if kind in kinds), "")
+    return next((kind for kind in LABEL_KINDS if kind in kinds), "")
 
 
 def name_columns(parts: Iterable[Amount]) -> list[Amount]:
@@ -263,7 +264,7 @@ def find_total(amounts: list[Amount]) -> Amount | None:
         currency = next((amount.currency for amount in by_kind[kind] if amount.currency), "")
         found = [amount for amount in by_kind[kind] if amount.currency in ("", currency)]
         best = [amount for amount in found if amount.value in paid] or found
-        # Between two that differ by more than rounding nothing decides.
+        # The last, unless one above it is larger by more than rounding.
         if best and max(amount.value for amount in best) - best[-1].value < 1:
             return best[-1]
     return None
@@ -272,7 +273,7 @@ def find_total(amounts: list[Amount]) -> Amount | None:
 def find_paid(amounts: list[Amount]) -> set[Decimal]:
     """Return what was paid: cash less the change behind it, a payment printed twice."""
     printed = Counter(amount.value for amount in amounts)
-    half = max(printed, default=Decimal(0)) / 2  # not a voucher as large as an article
+    half = max(printed, default=Decimal(0)) / 2  # less may be a voucher
     payments = {amount.value for amount in amounts if amount.kind == "payment"}
     paid = {value for value in payments if value > half and printed[value] > 1}
     above: set[Decimal] = set()
@@ -295,6 +296,7 @@ def find_currency(lines: list[str], amounts: list[Amount], total: Amount | None)
     said = ANY_CODE.findall(f"{lines[total.line]} {total.currency}") if total else []
     said = said or [amount.currency for amount in amounts if amount.currency]
     marked = filter(ANY_CODE.search, lines)
+    # A code alone, or beside a label: all other letters are small.
     if not said and any(line.isupper() or classify(line) for line in marked):
         said = ANY_CODE.findall(text)
     found = multimode(said)
@@ -330,7 +332,7 @@ def read_date(match: re.Match[str], latest: datetime.date) -> list[datetime.date
             is_likely = y == 2 or len(fields[0]) == 4 or is_this_year
             if is_likely and date <= latest:
                 dates.append(date)
-    near = max(0, match.start() - 15), match.end() + 15  # not CASHIER SAM
+    near = max(0, match.start() - 15), match.end() + 15  # 15 letters: a cashier SAM, too
     fitting = [date for date in dates if WEEKDAYS[date.weekday()].search(match.string, *near)]
     return fitting or dates
 
@@ -349,7 +351,7 @@ def find_merchant(printed: list[str], lines: list[str]) -> tuple[str | None, int
         if number and GOES_ON.match(name):  # the form alone, or SONS SDN BHD
             name = f"{printed[number - 1]} {name}"
     name = name.strip(" *-(|")
-    is_name = NAME.match(name) and not NO_NAME.search(name)
+    is_name = NAME.match(name) and not (NO_NAME.search(name) or DATE.search(lines[number]))
     return (name, number) if is_name else (None, None)
 
 
@@ -370,7 +372,7 @@ def match_any(words: Iterable[str], end: str = "(?![a-z])") -> str:
 def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     """Return what the API takes: a JPEG or PNG, upright and under 1 MB, or a PDF.
 
-    One that is so is sent as it is, with the place in its EXIF; any other loses that.
+    What is so already goes unchanged, with the place in its EXIF; the rest loses that.
     Raises OSError where the file can't be read, InvalidPhoto where it can't be sent.
     """
     data = read_file(path)
@@ -389,7 +391,7 @@ def prepare_photo(path: str | Path | BinaryIO) -> bytes:
     is_upright = orientation not in range(2, 9)
     if is_small and is_readable and is_upright and max(image.size) <= MAX_SIDE_PIXELS:
         return data
-    photo.info = {}  # a damaged EXIF can't be turned
+    photo.info = {}  # exif_transpose would fail on a damaged EXIF
     photo.getexif()[ExifTags.Base.Orientation] = orientation
     ImageOps.exif_transpose(photo, in_place=True)
     return encode_jpeg(photo, image.info.get("icc_profile") or b"")
@@ -464,10 +466,10 @@ def make_rgb(image: Image.Image) -> Image.Image:
 
 
 def encode_jpeg(photo: Image.Image, profile: bytes) -> bytes:
-    """Return a picture as JPEG in the best of a few qualities that fit."""
+    """Return a picture as JPEG in the best quality that fits."""
     if profile[16:20] != b"RGB " or len(profile) > MAX_BYTES // 8:
         profile = b""  # of a picture that was grey or CMYK, or too large
-    for quality in range(88, 3, -6):  # from 60 down letters blur, which grain does, too
+    for quality in range(88, 3, -6):  # below 60 letters blur: for grain alone
         jpeg = io.BytesIO()
         photo.save(jpeg, "JPEG", quality=quality, icc_profile=profile)
         if jpeg.tell() <= MAX_BYTES:
@@ -540,7 +542,7 @@ def read_reply(response: requests.Response, key: str) -> dict[str, Any]:
 def find_pages(reply: object, key: str = DEMO_KEY) -> list[dict[str, Any]]:
     """Return the pages that were read, or raise OcrError in the API's words, without a key.
 
-    It reports a failure by a bare string, by a flag with messages (but exit code 2: some
+    The API reports a failure by a bare string, by a flag with messages (but exit code 2: some
     pages were read), or, with the flag unset, by the exit code of each page.
     """
     answer = reply if isinstance(reply, dict) else {}
@@ -615,7 +617,7 @@ def find_boxes(page: dict[str, Any]) -> dict[str, list[list[float]]]:
     for line in page["ParsedText"].splitlines():
         words = line.split()
         found = [places[word].pop(0) for word in words if places[word]]
-        boxes.setdefault(" ".join(words), found)  # a name at the foot is one more
+        boxes.setdefault(" ".join(words), found)  # of equal lines the first
     return boxes
 
 
@@ -625,7 +627,7 @@ MESSAGE_FIELDS = ("error", "details", "ErrorMessage", "ErrorDetails", "ParsedRes
 # --- the words of fifteen languages, and the patterns ---
 
 # A row a kind: of those that a label names, the first counts, so that TOTAL TAX is a tax.
-# The last two rows are of other lines: a date that is none of purchase, what is no name.
+# The last two rows are no labels: what stands before a deadline, and in lines without a name.
 # * lets a word go on: totale, totals; _ is a space, point, hyphen or nothing; | stands
 # between languages: English, German, French, Spanish, Italian, Portuguese, Dutch, Swedish,
 # Norwegian, Danish, Finnish, Polish, Czech, Romanian, Japanese. A shared word stands once.
@@ -678,7 +680,7 @@ amount: amount* amt total_includes total_included | betrag brutto* | montant ttc
 balance: balance*
 including: incl* inc | inkl* enthalten* | compris* dont | compres* | com_iva | sis |
   zawiera | vč včetně
-deadline: valid* expir* until redeem* best_before after due since est ends from
+deadline: valid* expir* until good_thru redeem* best_before after due since est ends from
   return_by arrival departure dob born entry ready | gültig* bis fällig* einfahrt
   anreise | valab* jusqu limite | hasta desde devolución | fino scad* | até vencim*
   | geldig* tot | giltig* förfal* | gyldig* | voimassa asti | ważn* od termin
@@ -730,17 +732,18 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
 KIND_WORDS = {kind: words.replace("|", "").split() for kind, words in ROWS}
+*LABEL_KINDS, _, _ = KIND_WORDS
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 # M&S is a word, EUR is none now; there is no name below a phone's 9:41.
 WORDLESS = r"^(?!.*[^\W\dA-Z_]&?[^\W\dA-Z_])(?!\d\d?:\d\d)"
-RECEIPT = re.compile(f"{match_any(KIND_WORDS.pop('receipt'))}|{NUMBERED}|{WORDLESS}")
-DEADLINE = re.compile(match_any(KIND_WORDS.pop("deadline")) + r"(?!.*\d$)")  # its own date
-LABELS = {word: kind for kind, words in KIND_WORDS.items() for word in words}
+RECEIPT = re.compile(f"{match_any(KIND_WORDS['receipt'])}|{NUMBERED}|{WORDLESS}")
+DEADLINE = re.compile(match_any(KIND_WORDS["deadline"]) + r"(?!.*\d$)")  # unless it has its own
+LABELS = {word: kind for kind in LABEL_KINDS for word in KIND_WORDS[kind]}
 KIND_OF = {word.rstrip("*").replace("_", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
 NUMBERED_MONTHS = enumerate(fold(MONTH_NAMES).split("|"), 1)
 MONTHS = {name: month for month, names in NUMBERED_MONTHS for name in names.split()}
-FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai|feira))?(?![a-z])"  # monday, not money
+FULL_NAME = r"(?:\w*(?:day|[dt]ag|di|tai))?(?![a-z])"  # monday, not money
 DAYS = fold(WEEKDAY_NAMES).split("|")
 WEEKDAYS = [re.compile(match_any(names.split(), end=FULL_NAME)) for names in DAYS]
 SIGNS = [group.split() for group in CURRENCIES.split("|")]
@@ -749,14 +752,18 @@ CURRENCY = re.compile(match_any(CODE_OF))
 ANY_CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
 LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb|%")  # not the KG behind an amount
+PERCENT = re.compile(r"\d+ ?%")
+HALF = re.compile(r"[\d.,] ?$")  # 1 250 that was no amount, .99
+ALONE = re.compile(r"\W*(?:[A-Z]{3,}\W*)?$")  # not $46 12
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")  # T O T A L
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  -RM 5.00  RM -5.00  5.00-  and, misread,
 # 12. 80  12-80; but not 6.00%, 5€50, 1,23,456.00 or l2.50, whose first digit is unknown.
 AMOUNT = re.compile(
-    r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
+    r"(?<![\w-])(?<!\d[.,])"
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
-    r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,\d)|0|[1-9]\d{0,6})"
+    r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,[\d-]| ?[A-Z]{3})"
+    r"|0|[1-9]\d{0,6})"
     r"(?P<point>[.,-] ?(?P<cents>\d\d)|[.,:]--?|)"
     r"(?!\d|[a-z]{2}|[.,:/-]\d| ?(?:%|km|uhr|uur|tot \d|l\b)|[A-Z]{3,}\d\d(?!\d))"
     r"(?P<minus_behind>-?)"
@@ -764,10 +771,10 @@ AMOUNT = re.compile(
 )
 MONTH = rf"({match_any(MONTHS, end='')})[a-z]*\W{{0,3}}"
 DAY = r"(\d\d?)(?:st|nd|rd|th|er)?"
-# No hour, no more of the number (12.11.10.25), but the time may stick to it: 201718:45.
+# Two digits that are no hour and don't go on (12.11.10.25); a time may stick: 201718:45.
 YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?![.,/-]?\d(?!\d?:\d))"
 DATE = re.compile(
-    r"(?<!\d)(?:(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
+    r"(?<!\d)(?<!\b[li])(?:(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
     rf"|(?<!\d[./])(\d\d?) ?(?P<sign>[-/.]) ?(\d\d?) ?(?P=sign) ?{YEAR}"
     r"|(\d\d)(\d\d)(20\d\d)(?!\d)"
     rf"|{DAY}[ ./,-]{{0,3}}(?:de |of )?{MONTH}{YEAR}(?!,? 20\d\d\b(?!-)))"  # Table 2 Oct 27, 2026
@@ -775,8 +782,8 @@ DATE = re.compile(
     rf"|{MONTH}{DAY}(?![.,]\d\d\b)[ .,'-]{{1,3}}{YEAR}"
 )
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
-# House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18.
-VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$")
+# House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18, Decaf 12 24.
+VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$|[a-z]{4,} \d\d? \d\d$")
 
 LEGAL_FORMS = """sdn_bhd son_bhd sdn_bnd bhd s/b ltd limited plc llc corp sarl ltda aps
 gmbh gmbh_&_co_kg s.p.a s.r.l s.l s.a b.v a/s s.r.o sp._z_o._o"""
@@ -797,7 +804,7 @@ BROKEN = "the connection broke - the file may be larger than the server takes"
 ADVICE = {  # for the first that is found in an error's name and text
     "OcrError 1": "a hint came before the answer; the photo may have arrived",
     "OcrError (3|404)": "check the address",
-    "OcrError 401": "check the key",
+    "OcrError (401|the API key)": "check the key",
     "OcrError 403": "check the key, or wait",  # it refuses haste so, too
     "OcrError 413": "send a smaller file",
     "OcrError (429|[5-9])": "try again later",
