@@ -163,8 +163,8 @@ def read_lines(text: str) -> tuple[list[str], list[str]]:
     Of T O T A L 5€ they see total 5EUR: only codes of currencies are capitals.
     """
     printed = [" ".join(line.split()) for line in text.splitlines()]
-    # Without what could steer the terminal.
-    printed = ["".join(filter(str.isprintable, line)) for line in printed]
+    if not "".join(printed).isprintable():  # it could steer the terminal
+        printed = ["".join(filter(str.isprintable, line)) for line in printed]
     printed = [line for line in printed if line]
     simple = fold("\n".join(printed))
     simple = SPACED_OUT.sub(lambda match: match[0].replace(" ", ""), simple)
@@ -187,8 +187,12 @@ def split_line(number: int, text: str) -> list[Amount]:
         if kind == "points" or (kind == "total" and amounts and PERCENT.match(text)):
             break  # the rest is a proposal: TIP 18% 8.19 TOTAL 57.33
         currency = match["before"] or match["behind"] or ""
-        goes_on = HALF.search(text, 0, match.start("whole")) or not ALONE.match(text, match.end())
-        is_whole_total = currency and kind in ("due", "total") and not goes_on  # TOTAL 15 EUR
+        is_whole_total = (  # TOTAL 15 EUR
+            currency
+            and kind in ("due", "total")
+            and ALONE.match(text, match.end())
+            and not HALF.search(text, 0, match.start("whole"))
+        )
         if match["point"] or currency == "JPY" or is_whole_total:
             whole = match["whole"].translate(WITHOUT_SEPARATORS)
             cents = match["cents"] or ("" if currency == "JPY" else "00")
@@ -218,8 +222,7 @@ def classify(words: str) -> str | None:
     said = said.replace("/total/tax/including", "/amount")  # TOTAL VAT INCL: the total or its tax
     said = said.replace("/including/tax", "")  # TOTAL INCL. VAT
     said = said.replace("/number/articles", "")  # TOTAL (2 ITEMS)
-    kinds = said.split("/")
-    return next((kind for kind in LABEL_KINDS if kind in kinds), "")
+    return min(said.split("/"), key=RANKS.__getitem__)
 
 
 def name_columns(parts: Iterable[Amount]) -> list[Amount]:
@@ -310,6 +313,8 @@ def find_date(lines: list[str], latest: datetime.date) -> tuple[list[datetime.da
     """Return the readings of the first date with a time, or of the first; and its line."""
     found: dict[bool, tuple[list[datetime.date], int | None]] = {}
     for number, (above, line) in enumerate(pairwise(["", *lines])):
+        if not TWO_DIGITS.search(line):
+            continue
         for match in DATE.finditer(line):
             label = line[: match.start()].lstrip() or above
             has_time = TIME.search(line) is not None
@@ -738,6 +743,7 @@ NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 WORDLESS = r"^(?!.*[^\W\dA-Z_]&?[^\W\dA-Z_])(?!\d\d?:\d\d)"
 RECEIPT = re.compile(f"{match_any(KIND_WORDS['receipt'])}|{NUMBERED}|{WORDLESS}")
 DEADLINE = re.compile(match_any(KIND_WORDS["deadline"]) + r"(?!.*\d$)")  # unless it has its own
+RANKS = {kind: rank for rank, kind in enumerate([*LABEL_KINDS, "", "number"])}
 LABELS = {word: kind for kind in LABEL_KINDS for word in KIND_WORDS[kind]}
 KIND_OF = {word.rstrip("*").replace("_", ""): kind for word, kind in LABELS.items()}
 KNOWN = re.compile(rf"{match_any(LABELS)}|\d+")
@@ -760,7 +766,7 @@ WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  -RM 5.00  RM -5.00  5.00-  and, misread,
 # 12. 80  12-80; but not 6.00%, 5€50, 1,23,456.00 or l2.50, whose first digit is unknown.
 AMOUNT = re.compile(
-    r"(?<![\w-])(?<!\d[.,])"
+    r"(?=[-A-Z\d])(?<![\w-])(?<!\d[.,])"
     r"(?P<minus>-?)(?:(?P<before>[A-Z]{3,})[ :.]{0,3})?(?P<sign>-?)"
     r"(?P<whole>\d{1,3}(?:[,.']\d{3}){1,2}|\d{1,3}(?: \d{3}){1,2}(?=,[\d-]| ?[A-Z]{3})"
     r"|0|[1-9]\d{0,6})"
@@ -781,6 +787,7 @@ DATE = re.compile(
     # Not Bread 4.00, though March begins so in Czech.
     rf"|{MONTH}{DAY}(?![.,]\d\d\b)[ .,'-]{{1,3}}{YEAR}"
 )
+TWO_DIGITS = re.compile(r"\d\d")  # quicker: without, there is no date
 TIME = re.compile(r"\d\d? ?[:h] ?\d\d")
 # House numbers, versions, articles look so, too: 3-14-13, 1.2.12, 1 Martini 18, Decaf 12 24.
 VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$|[a-z]{4,} \d\d? \d\d$")
