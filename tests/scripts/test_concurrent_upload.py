@@ -486,7 +486,7 @@ def test_a_kept_connection_that_stalls_gets_no_second_chance(tmp_path: Path) -> 
             connection.read_body(request)
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         if connection.read_head():
-            time.sleep(1)  # and read nothing more
+            time.sleep(0.6)  # and read nothing more
 
     (tmp_path / "large.bin").write_bytes(bytes(20_000_000))
     (path,) = write_files(tmp_path, 1)
