@@ -480,6 +480,7 @@ def test_a_connection_that_was_not_kept_gets_no_second_chance(tmp_path: Path) ->
     assert len(wire.requests) == 2, "the second file may be stored twice"
 
 
+@pytest.mark.slow
 def test_a_kept_connection_that_stalls_gets_no_second_chance(tmp_path: Path) -> None:
     def play(connection: Connection) -> None:
         if request := connection.read_head():

@@ -236,6 +236,7 @@ def test_scales_grey_of_many_bits_to_eight(tmp_path: Path, mode: str, name: str)
     assert error < 12, f"off by {error:.0f} of 255: a white or a black page has nothing to read"
 
 
+@pytest.mark.slow
 def test_shrinks_a_large_grey_scan_whatever_the_order_of_its_bytes(tmp_path: Path) -> None:
     """Pillow resizes 16 bits of a TIFF from a Mac as if they were those of a PC."""
     ramp = Image.linear_gradient("L").resize((3000, 2000)).convert("I").point(lambda v: v * 200)
@@ -264,6 +265,7 @@ def test_a_multi_picture_jpeg_of_a_phone_is_a_jpeg(tmp_path: Path) -> None:
     assert prepare_photo(path) == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_reads_a_jpeg_that_holds_rgb(tmp_path: Path) -> None:
     """Nearly all hold brightness and colour apart; Adobe's programs can write RGB, too."""
     Image.new("RGB", (3000, 2000), "red").save(tmp_path / "rgb.jpg", keep_rgb=True)
