@@ -487,7 +487,7 @@ SENT_PIXELS = 4_900_000  # what 1 MB holds sharply; half of it would lose small 
 MAX_FILE_BYTES = 100_000_000  # a video, given by mistake, is not read whole
 # What 400 MB of memory hold, as measured. What Pillow reads besides can't be sent.
 MAX_MEGAPIXELS = {
-    "JPEG": 260, "progressive": 50, "PNG": 34, "TIFF": 32, "BMP": 35, "GIF": 30,
+    "JPEG": 260, "progressive": 50, "PNG": 32, "TIFF": 30, "BMP": 32, "GIF": 30,
     "AVIF": 27, "HEIF": 27, "WEBP": 17,
 }  # fmt: skip
 DEEP_GREY = "IF"  # the first letters of Pillow's modes with 16 or 32 bits
