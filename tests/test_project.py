@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import socket
 import subprocess
@@ -124,6 +125,15 @@ def test_what_scripts_carry_a_copy_of_is_the_same_in_all() -> None:
         (first, code), *others = codes.items()
         for script, other in others:
             assert other == code, f"{name} differs between {first} and {script}"
+
+
+def test_what_to_do_about_a_status_is_the_same_for_all_senders() -> None:
+    senders = "basic_upload", "profile_picture_uploader", "streaming_upload", "concurrent_upload"
+    for name in senders:
+        advice = importlib.import_module(name).ADVICE
+        rows = {sign: advice[sign] for sign in advice if re.match(r"HTTPError \W?\d", sign)}
+        first = importlib.import_module("basic_upload").ADVICE
+        assert rows == {sign: first[sign] for sign in first if sign.startswith("HTTPError")}, name
 
 
 def find_bounds(text: str) -> set[str]:
