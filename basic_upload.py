@@ -42,19 +42,19 @@ def upload_file(
     headers: Mapping[str, str] | None = None,
     timeout: float | tuple[float, float] = TIMEOUT_SECONDS,
 ) -> requests.Response:
-    """Send a file, and `metadata` as form fields (RFC 7578); return the unread response.
+    """Send a file and form fields (`metadata`, RFC 7578); return the unread response.
 
     `files=` takes the whole file into memory; streaming_upload.py is for large ones.
     `headers` are for an API's token. After a redirect requests asks ~/.netrc, which
     may replace it; to another host it drops Authorization, but not X-Api-Key.
 
-    Raises OSError for the file, ValueError for what can't be sent, requests.HTTPError
+    Raises OSError for the file, ValueError for what can't be sent, HTTPError
     for an answer that is no 2xx, else requests.RequestException (an OSError, too).
     """
     path = Path(path)
     media_type = media_type or find_media_type(path)
     if re.search(r"[\r\n]", media_type):
-        raise ValueError("a media type has no line breaks")  # it would forge a header
+        raise ValueError("a media type has no line breaks")  # else forged headers
     with open(path, "rb") as handle:
         size = os.fstat(handle.fileno()).st_size
         response = requests.post(

@@ -40,17 +40,7 @@ MAX_BYTES = 50 * 1024 * 1024
 TIMEOUT_SECONDS = (10, 30)  # to connect to each IP address, send each block; for the answer
 SLOWEST_BYTES_PER_SECOND = 50_000
 SEND_BUFFER_BYTES = 4 * 1024 * 1024  # that the system may still hold when we have sent all
-SPREAD_SECONDS = (
-    2,
-    4,
-    8,
-    16,
-    16,
-    16,
-    16,
-    16,
-    16,
-)  # at most so much, at random, on top of each pause
+SPREAD_SECONDS = (2, 4, 8, 16, 16, 16, 16, 16, 16)  # at most, at random, on top of each pause
 MAX_PAUSE_SECONDS = 120  # where the server asks for more, we give up
 _local = threading.local()  # each thread keeps its own Session
 
