@@ -203,7 +203,7 @@ def split_line(number: int, text: str) -> list[Amount]:
     kinds = [amount.kind for amount in amounts]
     is_row = kinds[-1:] == [None] or (kinds[:1] == [None] and kinds[-1:] == [""])
     if is_row and len({amount.value for amount in amounts}) > 1:
-        for amount in amounts:  # of a table
+        for amount in amounts:  # in a row of a table
             amount.kind = ""
     if len(amounts) == 1 and amounts[0].kind is None:  # 12.00 TOTAL
         amounts[0].kind = kind
@@ -737,7 +737,7 @@ SHARED = {  # a sign of several currencies: the first whose marks are in the tex
 ACCENTS = re.compile("[\u0300-\u036f\u3099\u309a]")
 ROWS = [row.split(": ") for row in fold(LABEL_WORDS.replace("\n  ", " ")).splitlines()]
 KIND_WORDS = {kind: words.replace("|", "").split() for kind, words in ROWS}
-*LABEL_KINDS, _, _ = KIND_WORDS
+*LABEL_KINDS, _, _ = KIND_WORDS  # without deadline and receipt
 NUMBERED = r"^(?:bill|bon|check|mesa|order|table|ticket|tisch)\W*\d"
 # M&S is a word, EUR is none now; there is no name below a phone's 9:41.
 WORDLESS = r"^(?!.*[^\W\dA-Z_]&?[^\W\dA-Z_])(?!\d\d?:\d\d)"
@@ -759,8 +759,8 @@ ANY_CODE = re.compile("[A-Z]{3,}")
 MAX_LINE_LETTERS = 200
 LONG_ENOUGH = re.compile(r"[^\W\dA-Z_]{3}|[\u3040-\u9fff]{2}|cb|%")  # not the KG behind an amount
 PERCENT = re.compile(r"\d+ ?%")
-HALF = re.compile(r"[\d.,] ?$")  # 1 250 that was no amount, .99
-ALONE = re.compile(r"\W*(?:[A-Z]{3,}\W*)?$")  # not $46 12
+HALF = re.compile(r"[\d.,] ?$")  # what stands before it: 1 250, .99
+ALONE = re.compile(r"\W*(?:[A-Z]{3,}\W*)?$")  # what stands behind it; not $46 12
 SPACED_OUT = re.compile(r"\b[^\W\d_](?: [^\W\d_]\b)+")  # T O T A L
 WITHOUT_SEPARATORS = str.maketrans("", "", ".,' -")
 # 1,234.50  1.234,50  1'234.50  1 234,50  45.-  -RM 5.00  RM -5.00  5.00-  and, misread,
@@ -777,7 +777,7 @@ AMOUNT = re.compile(
 )
 MONTH = rf"({match_any(MONTHS, end='')})[a-z]*\W{{0,3}}"
 DAY = r"(\d\d?)(?:st|nd|rd|th|er)?"
-# Two digits that are no hour and don't go on (12.11.10.25); a time may stick: 201718:45.
+# Two digits are no hour and don't go on (12.11.10.25), but a time may stick: 201718:45.
 YEAR = r"(?:de )?(20\d\d|\d\d(?! ?(?:[:h]|[ap]m|uhr)))(?![.,/-]?\d(?!\d?:\d))"
 DATE = re.compile(
     r"(?<!\d)(?<!\b[li])(?:(20\d\d) ?[-/.年] ?(\d\d?) ?[-/.月] ?(\d\d?)(?!\d)"
@@ -794,7 +794,7 @@ VAGUE_DATE = re.compile(r"[\d.-]{5,7}$|\d+ [a-z]{4,} \d\d$|[a-z]{4,} \d\d? \d\d$
 
 LEGAL_FORMS = """sdn_bhd son_bhd sdn_bnd bhd s/b ltd limited plc llc corp sarl ltda aps
 gmbh gmbh_&_co_kg s.p.a s.r.l s.l s.a b.v a/s s.r.o sp._z_o._o"""
-INC = r"\binc(?!\w|\W+(?:gst|vat|tax))"  # not: included
+INC = r"\binc(?!\w|\W+(?:gst|vat|tax))"  # not INC GST, included
 LEGAL_FORM = re.compile(rf"(?i).*\w\W+(?:{match_any(LEGAL_FORMS.split())}|{INC})\.?")
 GOES_ON = re.compile(r"(?i)\W|co\b|sdn|\w+ sdn")
 NAME = re.compile(r"[A-Z0-9À-ÖØ-ÞĀ-Ž][^#<>{}|_=~*]*$")
